@@ -1,0 +1,137 @@
+"""Connection strings: parsed by libpq, stored without their password, never echoed.
+
+A password typed raw into a URI (``postgres://me:p@ss/word@host/db``) is taken as meant: when libpq
+refuses the string, everything between the first colon of the user part and the last ``@`` that is
+followed by a host is escaped and the string is parsed again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from urllib.parse import quote, unquote
+
+import psycopg
+from psycopg import conninfo as libpq_conninfo
+
+from engine.connection.secret import Secret
+from engine.connection.summary import EndpointSummary
+from engine.errors import Failure, Retry, Side, UsageError
+
+_ASSIGNMENT = re.compile(
+    r"^\s*(?:export\s+|set\s+)?[A-Za-z_][A-Za-z0-9_]*=(?=\s*['\"]?postgres(?:ql)?://)", re.I
+)
+_RAW_URI = re.compile(r"^(postgres(?:ql)?)://([^:/@]*):(.*)@([^@]*)$", re.I | re.S)
+
+CONNECT_TIMEOUT_SECONDS = 10
+"""Long enough for a slow TLS handshake across continents, short enough to be told soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where one side is and how to log in; safe to print."""
+
+    side: Side
+    parameters: Mapping[str, str]
+    """libpq keywords without ``password``."""
+
+    password: Secret | None
+
+    def conninfo(self) -> str:
+        """The keyword form without the password; may be stored, logged and shown."""
+        return libpq_conninfo.make_conninfo("", **self.parameters)
+
+    def keywords(self) -> dict[str, str]:
+        """All libpq keywords including the password, for connecting only."""
+        keywords = dict(self.parameters)
+        if self.password is not None:
+            keywords["password"] = self.password.reveal()
+        return keywords
+
+    def environment(self) -> dict[str, str]:
+        """What a client program (pg_dump, psql) needs beside :meth:`conninfo`: PGPASSWORD, when known."""
+        return {} if self.password is None else {"PGPASSWORD": self.password.reveal()}
+
+    def with_password(self, password: str) -> Endpoint:
+        """The same endpoint with another password."""
+        return Endpoint(self.side, self.parameters, Secret(password))
+
+    def summary(self) -> EndpointSummary:
+        """What may be shown of it; unset parts are named as libpq would fill them."""
+        get = self.parameters.get
+        user = get("user", "")
+        return EndpointSummary(
+            side=self.side,
+            host=get("host") or get("hostaddr") or get("service", "local socket"),
+            port=get("port", "5432"),
+            database=get("dbname") or user,
+            user=user,
+            sslmode=get("sslmode", "prefer"),
+            has_password=self.password is not None,
+        )
+
+
+def _clean(text: str) -> str:
+    """Take a pasted line as it was meant: no shell assignment, quotes or line ends."""
+    cleaned = _ASSIGNMENT.sub("", text.strip()).strip().rstrip(";").strip()
+    if len(cleaned) >= 2 and cleaned[0] == cleaned[-1] and cleaned[0] in "'\"":
+        cleaned = cleaned[1:-1]
+    return cleaned.strip()
+
+
+def _parse(text: str) -> dict[str, str] | None:
+    """libpq's keywords, or None when libpq refuses the string."""
+    try:
+        parsed = libpq_conninfo.conninfo_to_dict(text)
+    except psycopg.Error:
+        return None
+    return {key: str(value) for key, value in parsed.items() if value is not None}
+
+
+def _parse_raw_password(text: str) -> dict[str, str] | None:
+    """Parse a URI whose password holds characters that a URI would have escaped."""
+    match = _RAW_URI.match(text)
+    if match is None:
+        return None
+    scheme, user, password, rest = match.groups()
+    return _parse(f"{scheme}://{user}:{quote(unquote(password), safe='')}@{rest}")
+
+
+def parse_endpoint(side: Side, text: str) -> Endpoint:
+    """Parse a connection URI or keyword string, as typed or pasted.
+
+    Args:
+        side: Which database it names.
+        text: A libpq URI or ``key=value`` string (PostgreSQL 34.1.1), possibly with ``export NAME=`` or
+            quotes around it.
+
+    Raises:
+        UsageError: The string is empty or cannot be parsed. The message never repeats it: a part that
+            libpq could not place may be the password.
+    """
+    cleaned = _clean(text)
+    if not cleaned:
+        raise UsageError(
+            Failure(
+                title=f"No connection string for the {side.value}",
+                hint=f"Give --{side.value} or set {side.name} in the environment, "
+                "for example postgresql://user@host:5432/database",
+                side=side,
+                retry=Retry.NEVER,
+            )
+        )
+    parsed = _parse(cleaned) or _parse_raw_password(cleaned)
+    if not parsed:
+        raise UsageError(
+            Failure(
+                title=f"The {side.value} connection string cannot be read",
+                hint="Write it as postgresql://user:password@host:port/database?sslmode=require "
+                "or as host=… port=… dbname=… user=…; it is not repeated here because it may hold a password",
+                side=side,
+                retry=Retry.NEVER,
+            )
+        )
+    password = parsed.pop("password", None)
+    return Endpoint(side, MappingProxyType(parsed), Secret(password) if password else None)
