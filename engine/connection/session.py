@@ -94,21 +94,32 @@ def read_back_statement(settings: Mapping[str, str]) -> sql.Composed:
     return sql.SQL("select pg_catalog.pg_backend_pid(), {}").format(calls)
 
 
-def open_session(endpoint: Endpoint, purpose: str, *, extra: Mapping[str, str] | None = None) -> Session:
+def open_session(
+    endpoint: Endpoint,
+    purpose: str,
+    *,
+    extra: Mapping[str, str] | None = None,
+    replication: bool = False,
+) -> Session:
     """Connect in autocommit mode with checked settings.
 
     Args:
         endpoint: Where to connect.
         purpose: Short, shown in ``pg_stat_activity.application_name``.
         extra: Further settings, such as ``session_replication_role``.
+        replication: Open a walsender for logical replication (PostgreSQL 54.4, ``replication=database``),
+            which takes replication commands and plain SQL without parameters.
 
     Raises:
         ConnectionFailedError: Unreachable, refused, or lost while setting up.
         BlockedError: A pooler answered, or a setting was refused.
     """
+    keywords = connection_keywords(endpoint, purpose)
+    if replication:
+        keywords["replication"] = "database"
     try:
         session: Session = psycopg.connect(
-            **connection_keywords(endpoint, purpose),  # type: ignore[arg-type]
+            **keywords,  # type: ignore[arg-type]
             autocommit=True,
         )
     except psycopg.Error as error:

@@ -1,0 +1,330 @@
+"""Applies the messages of one stream to the target, whole source transactions, in commit order.
+
+The exactly-once rule lives here: the position is written by the same target transaction as the rows.
+Several source transactions may share one target transaction; a source transaction is never split over
+two. What has been committed on the target with ``synchronous_commit`` on is durable, and only that is
+confirmed to the source.
+
+Positions: everything whose commit record starts before ``position`` has been dealt with, everything from
+there on has not. A transaction is named by its ``final_lsn``, the start of its commit record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import psycopg
+
+from engine.catalog.table import TableName
+from engine.connection.explain import explain, is_connection_loss, message_of
+from engine.connection.session import Session
+from engine.errors import ConnectionFailedError, Failure, Retry, Side, TableError
+from engine.replication.change_statement import ChangeStatements, Statement
+from engine.replication.pipeline import Misfit, Note, Pipeline, StatementFailedError
+from engine.replication.protocol import (
+    Begin,
+    Commit,
+    Delete,
+    Insert,
+    Keepalive,
+    LogicalMessage,
+    Message,
+    Relation,
+    Truncate,
+    Update,
+    XLogData,
+    decode_message,
+)
+from engine.replication.target_table import TargetTable, empty_tables, read_target_table
+
+_TRANSIENT_CLASSES = ("08", "40", "53", "55", "57", "58")
+"""SQLSTATE classes of failures that another try may not meet: lost connection, deadlock, full disk or
+memory, lock not available, cancelled or shut down, I/O error."""
+
+_POSITION_ACTION = "recording the position"
+
+
+class TableStoppedError(Exception):
+    """A change of one table cannot be applied; the table has to be set aside."""
+
+    def __init__(self, source_oid: int, failure: Failure) -> None:
+        super().__init__(failure.sentence())
+        self.source_oid = source_oid
+        self.failure = failure
+
+
+class PositionLostError(Exception):
+    """The statement that records the position found no row of ours: another engine took over."""
+
+
+@dataclass(frozen=True, slots=True)
+class PositionStatement:
+    """A statement that records a position or checks ownership."""
+
+    text: str
+    values: tuple[bytes, ...]
+    is_fence: bool = False
+    """It must find exactly one row; none means that another engine took over."""
+
+
+class ApplyTarget(Protocol):
+    """What decides which changes are applied, where, and how the position is recorded."""
+
+    def target_of(self, source_oid: int, final_lsn: int) -> TableName | None:
+        """Where a change of the transaction ``final_lsn`` goes, or None when it is not ours to apply."""
+
+    def position_statements(self, position: int) -> tuple[PositionStatement, ...]:
+        """What ends a target transaction that reaches ``position``."""
+
+    def applied(self, source_oid: int, changes: int) -> None:
+        """``changes`` of a table have become durable."""
+
+
+class Applier:
+    """Owns one target session and its transaction; belongs to one thread."""
+
+    def __init__(
+        self,
+        session: Session,
+        target: ApplyTarget,
+        position: int,
+        *,
+        should_stop: Callable[[], bool],
+        tolerates_missing_rows: bool,
+    ) -> None:
+        """Start at ``position``.
+
+        Args:
+            session: In replica role, used by nobody else.
+            target: Decides and records.
+            position: Where the stream was started.
+            should_stop: Looked at while waiting for the target.
+            tolerates_missing_rows: An update or delete of a row that the target does not have is normal
+                (copying was switched off); otherwise it stops the table.
+        """
+        self._session = session
+        self._target = target
+        self._pipeline = Pipeline(session, should_stop)
+        self._tolerates_missing_rows = tolerates_missing_rows
+        self._relations: dict[int, Relation] = {}
+        self._statements: dict[int, tuple[TableName, ChangeStatements]] = {}
+        self._final_lsn: int | None = None
+        self._in_target_transaction = False
+        self._uncommitted: dict[int, int] = {}
+        self.position = position
+        self.durable = position
+        self.uncommitted_changes = 0
+        self.transactions = 0
+        self.last_commit_at: datetime | None = None
+
+    @property
+    def in_source_transaction(self) -> bool:
+        """Whether the stream is between a Begin and its Commit."""
+        return self._final_lsn is not None
+
+    def take(self, message: XLogData | Keepalive) -> None:
+        """Deal with one message of the stream.
+
+        Raises:
+            TableStoppedError: A change cannot be applied.
+            EngineError: The target failed.
+            ProtocolError: The stream is not what it should be.
+        """
+        if isinstance(message, Keepalive):
+            # Between transactions the server has sent everything that was committed before wal_end.
+            if not self.in_source_transaction:
+                self.position = max(self.position, message.wal_end)
+            return
+        decoded = decode_message(message.payload)
+        if decoded is not None:
+            self._dispatch(decoded)
+
+    def commit(self) -> None:
+        """Make everything up to :attr:`position` durable; only between source transactions.
+
+        Raises:
+            TableStoppedError: A change of this transaction cannot be applied.
+            PositionLostError: Another engine took over; nothing was committed.
+            EngineError: The target failed; whether it committed is known after reconnecting.
+        """
+        assert not self.in_source_transaction
+        if self.position <= self.durable and not self._in_target_transaction:
+            return
+        position = self.position
+        self._begin()
+        try:
+            for statement in self._target.position_statements(position):
+                note = Note(None, _POSITION_ACTION, expects_one_row=statement.is_fence)
+                self._pipeline.run(statement.text, (), statement.values, note)
+            # A commit sent together with its statements would turn a statement that touched the wrong
+            # number of rows into a fact; so everything is checked first.
+            self._pipeline.settle()
+            self._pipeline.run("commit", (), (), Note(None, "committing", expects_one_row=False))
+            self._pipeline.settle()
+        except StatementFailedError as error:
+            raise self._translate(error.misfit) from None
+        self._in_target_transaction = False
+        self.durable = position
+        for source_oid, changes in self._uncommitted.items():
+            self._target.applied(source_oid, changes)
+        self._uncommitted.clear()
+        self.uncommitted_changes = 0
+
+    def forget_statements(self, source_oid: int) -> None:
+        """Read the target's columns again before the next change of this table."""
+        self._statements.pop(source_oid, None)
+
+    def _begin(self) -> None:
+        if not self._in_target_transaction:
+            self._run(Statement("begin", ()), [], Note(None, "starting a transaction", expects_one_row=False))
+            self._in_target_transaction = True
+
+    def _dispatch(self, message: Message) -> None:
+        match message:
+            case Insert() | Update() | Delete():
+                self._change(message)
+            case Begin():
+                self._final_lsn = message.final_lsn
+            case Commit():
+                self._final_lsn = None
+                self.position = max(self.position, message.end_lsn)
+                self.transactions += 1
+                self.last_commit_at = message.committed_at
+            case Relation():
+                self._relations[message.oid] = message
+                self._statements.pop(message.oid, None)
+            case Truncate():
+                self._truncate(message)
+            case LogicalMessage():
+                pass
+
+    def _admitted(self, source_oid: int) -> TableName | None:
+        # A transaction that was dealt with before comes again only if the source was told less than was
+        # durable; its changes must not be applied twice.
+        if self._final_lsn is None or self._final_lsn < self.durable:
+            return None
+        return self._target.target_of(source_oid, self._final_lsn)
+
+    def _change(self, change: Insert | Update | Delete) -> None:
+        source_oid = change.relation_oid
+        target_name = self._admitted(source_oid)
+        if target_name is None:
+            return
+        try:
+            statements = self._statements_for(source_oid, target_name)
+            match change:
+                case Insert():
+                    prepared = statements.insert(change.new)
+                    note = Note(source_oid, "insert", expects_one_row=True)
+                case Update():
+                    update = statements.update(change.old, change.new)
+                    if update is None:
+                        return
+                    prepared = update
+                    note = Note(source_oid, "update", expects_one_row=not self._tolerates_missing_rows)
+                case Delete():
+                    prepared = statements.delete(change.old)
+                    note = Note(source_oid, "delete", expects_one_row=not self._tolerates_missing_rows)
+        except TableError as error:
+            raise TableStoppedError(source_oid, error.failure) from None
+        self._begin()
+        statement, values = prepared
+        self._run(statement, values, note)
+        self._count(source_oid, 1)
+
+    def _count(self, source_oid: int, changes: int) -> None:
+        self._uncommitted[source_oid] = self._uncommitted.get(source_oid, 0) + changes
+        self.uncommitted_changes += changes
+
+    def _statements_for(self, source_oid: int, target_name: TableName) -> ChangeStatements:
+        known = self._statements.get(source_oid)
+        if known is not None and known[0] == target_name:
+            return known[1]
+        relation = self._relations[source_oid]
+        self._settle()
+        table = read_target_table(self._session, TableName(relation.schema, relation.table), target_name)
+        statements = ChangeStatements(relation, table)
+        self._statements[source_oid] = (target_name, statements)
+        return statements
+
+    def _truncate(self, message: Truncate) -> None:
+        """Empty the tables together, as the source did; CASCADE there has already named every table."""
+        tables: dict[int, TargetTable] = {}
+        for source_oid in message.relation_oids:
+            target_name = self._admitted(source_oid)
+            if target_name is None:
+                continue
+            try:
+                tables[source_oid] = self._statements_for(source_oid, target_name).table
+            except TableError as error:
+                raise TableStoppedError(source_oid, error.failure) from None
+        if not tables:
+            return
+        self._begin()
+        self._settle()
+        note = Note(next(iter(tables)), "truncate", expects_one_row=False)
+        targets = {table.name: table for table in tables.values()}
+        try:
+            empty_tables(self._session, list(targets.values()), restart_identity=message.restart_identity)
+        except psycopg.Error as error:
+            raise self._stopped(note, error) from None
+        for source_oid in tables:
+            self._count(source_oid, 1)
+
+    def _run(self, statement: Statement, values: list[bytes | None], note: Note) -> None:
+        try:
+            self._pipeline.run(statement.text, statement.types, values, note)
+        except StatementFailedError as error:
+            raise self._translate(error.misfit) from None
+
+    def _settle(self) -> None:
+        try:
+            self._pipeline.settle()
+        except StatementFailedError as error:
+            raise self._translate(error.misfit) from None
+
+    def _translate(self, misfit: Misfit) -> Exception:
+        """What a failed statement means for the table or for the session."""
+        note = misfit.note
+        if misfit.error is not None:
+            return self._stopped(note, misfit.error)
+        if note.relation_oid is None:
+            return PositionLostError()
+        relation = self._relations[note.relation_oid]
+        name = TableName(relation.schema, relation.table)
+        found = "no row" if misfit.rows == 0 else f"{misfit.rows} rows"
+        return TableStoppedError(
+            note.relation_oid,
+            Failure(
+                title=f"An {note.action} of {name} found {found} on the target instead of one"
+                if note.action != "delete"
+                else f"A delete of {name} found {found} on the target instead of one",
+                hint="Somebody or something else changed the target table; stop that, then retry the table "
+                "(it is copied again)",
+                side=Side.TARGET,
+            ),
+        )
+
+    def _stopped(self, note: Note, error: psycopg.Error) -> Exception:
+        sqlstate = error.sqlstate or ""
+        if is_connection_loss(error) or sqlstate.startswith(_TRANSIENT_CLASSES) or note.relation_oid is None:
+            known = explain(error, Side.TARGET, "applying changes").failure
+            return ConnectionFailedError(
+                Failure(known.title, known.detail, known.hint, known.sqlstate, Side.TARGET, Retry.TIMED)
+            )
+        relation = self._relations.get(note.relation_oid)
+        name = "a table" if relation is None else str(TableName(relation.schema, relation.table))
+        return TableStoppedError(
+            note.relation_oid,
+            Failure(
+                title=f"The target refused the {note.action} of a row of {name}",
+                detail=message_of(error),
+                hint="Make the target table accept what the source has, then retry the table "
+                "(it is copied again)",
+                sqlstate=error.sqlstate,
+                side=Side.TARGET,
+            ),
+        )

@@ -1,0 +1,280 @@
+"""The apply worker: streams the subscription's slot and applies what belongs to tables in s and r.
+
+One run of :meth:`ApplyWorker.run` lasts from connecting to a failure or a stop. What it knows of the tables
+it reads from the target at its start and learns afterwards from handovers and from its inbox, so no other
+thread changes it. After any failure the owner simply runs it again: position and states are in the target.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from engine.catalog.table import TableName
+from engine.connection.session import open_session
+from engine.errors import Failure, Retry, Side
+from engine.lsn import format_lsn
+from engine.replication.apply import Applier, PositionLostError, PositionStatement, TableStoppedError
+from engine.replication.pipeline import StoppedWaitingError
+from engine.replication.receive import StreamReader
+from engine.replication.slots import apply_slot_name, release_slot
+from engine.replication.state import EpochLostError, StateStore, TableRow
+from engine.replication.stream import ReplicationConnection
+from engine.replication.subscription import REPLICA_ROLE, Running
+from engine.snapshot import Severity, TableState
+
+COMMIT_CHANGES = 5000
+"""Row changes after which a target transaction is committed at the next boundary."""
+
+COMMIT_SECONDS = 0.25
+"""Age after which it is committed even while more keeps coming."""
+
+_IDLE_POSITION_SECONDS = 0.5
+"""How often a position that moved without any change of ours is recorded."""
+
+_TAKE_TIMEOUT_SECONDS = 0.1
+
+_STOP_GRACE_SECONDS = 10.0
+"""How long a stop waits for the end of the source transaction that is being applied."""
+
+_UPDATE_PROGRESS = """
+update _ts_live_sync.progress set lsn = $1::pg_lsn where subname = $2::text and epoch = $3::bigint
+"""
+
+_PROMOTE_TABLE = """
+update _ts_live_sync.subscription_rel
+   set state = 'r', updated_at = pg_catalog.now()
+ where subname = $1::text and rrelid = $2::oid and state in ('s', 'r')
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Exclude:
+    """Take no more changes of a table: it left the publication or starts over."""
+
+    source_oid: int
+
+
+class ApplyWorker:
+    """Applies the stream; every method but :meth:`exclude` belongs to the worker's thread."""
+
+    def __init__(self, running: Running, on_streaming: Callable[[], None]) -> None:
+        self._running = running
+        self._on_streaming = on_streaming
+        self._leave = threading.Event()
+        self._inbox: queue.SimpleQueue[Exclude] = queue.SimpleQueue()
+        self._tables: dict[int, TableRow] = {}
+        self.durable_lsn: int | None = None
+        self.last_commit_at: datetime | None = None
+        self.transactions = 0
+
+    def exclude(self, source_oid: int) -> None:
+        """Have the worker take no more changes of a table; safe from any thread."""
+        self._inbox.put(Exclude(source_oid))
+
+    def leave(self) -> None:
+        """Have :meth:`run` return at the next boundary; safe from any thread."""
+        self._leave.set()
+
+    @property
+    def _is_leaving(self) -> bool:
+        return self._leave.is_set() or self._running.stop.is_set()
+
+    def run(self) -> None:
+        """Connect and apply until asked to leave or to stop.
+
+        Raises:
+            EngineError: A server failed or refused; ``failure.retry`` says whether to run again.
+            StreamEndedError: The source ended the stream; run again.
+        """
+        running = self._running
+        self._leave.clear()
+        # A handover that was accepted before the last failure still ends by itself; the states read below
+        # must not be older than its end.
+        running.handover.wait_for_accepted(running.stopping)
+        with open_session(running.config.target, "apply", extra=REPLICA_ROLE) as session:
+            state = StateStore(session, running.subscription)
+            row = state.read()
+            if row is None or row.epoch != running.epoch or row.progress_lsn is None:
+                raise EpochLostError(running.subscription)
+            self._tables = {table.oid: table for table in state.tables() if table.last_error is None}
+            self.durable_lsn = row.progress_lsn
+            with open_session(running.config.source, f"apply {running.subscription}") as source:
+                release_slot(source, apply_slot_name(running.subscription))
+            connection = ReplicationConnection(running.config.source, f"apply {running.subscription}")
+            try:
+                connection.start(
+                    apply_slot_name(running.subscription), running.config.publications, row.progress_lsn
+                )
+            except BaseException:
+                connection.close()
+                raise
+            applier = Applier(
+                session,
+                self,
+                row.progress_lsn,
+                should_stop=running.stopping,
+                tolerates_missing_rows=not running.config.copy_data,
+            )
+            reader = StreamReader(connection, row.progress_lsn)
+            reader.start()
+            self._on_streaming()
+            try:
+                self._apply(applier, reader)
+            except PositionLostError:
+                raise EpochLostError(running.subscription) from None
+            except StoppedWaitingError:
+                return
+            except TableStoppedError as error:
+                stopped = error
+            else:
+                return
+            finally:
+                reader.close()
+        self._set_aside(stopped.source_oid, stopped.failure)
+
+    def target_of(self, source_oid: int, final_lsn: int) -> TableName | None:
+        """Where a change goes, or None when the table's own sync has it or it is not ours."""
+        table = self._tables.get(source_oid)
+        if table is None:
+            return None
+        if table.state is TableState.READY or (
+            table.state is TableState.SYNCDONE and table.lsn is not None and final_lsn >= table.lsn
+        ):
+            return table.target
+        return None
+
+    def position_statements(self, position: int) -> tuple[PositionStatement, ...]:
+        """Record the position; move tables that it has reached from s to r."""
+        subscription = self._running.subscription.encode()
+        statements = [
+            PositionStatement(
+                _UPDATE_PROGRESS,
+                (format_lsn(position).encode(), subscription, str(self._running.epoch).encode()),
+                is_fence=True,
+            )
+        ]
+        statements += [
+            PositionStatement(_PROMOTE_TABLE, (subscription, str(table.oid).encode()))
+            for table in self._reached(position)
+        ]
+        return tuple(statements)
+
+    def applied(self, source_oid: int, changes: int) -> None:
+        """Count changes that have become durable."""
+        self._running.monitor.applied(source_oid, changes)
+
+    def _reached(self, position: int) -> list[TableRow]:
+        return [
+            table
+            for table in self._tables.values()
+            if table.state is TableState.SYNCDONE and table.lsn is not None and table.lsn <= position
+        ]
+
+    def _apply(self, applier: Applier, reader: StreamReader) -> None:
+        running = self._running
+        opened_at = 0.0
+        idle_since_record = 0.0
+        stop_deadline: float | None = None
+        while True:
+            messages = reader.take(_TAKE_TIMEOUT_SECONDS)
+            for message in messages:
+                if applier.uncommitted_changes == 0:
+                    opened_at = time.monotonic()
+                applier.take(message)
+                if applier.in_source_transaction:
+                    continue
+                if (
+                    applier.uncommitted_changes >= COMMIT_CHANGES
+                    or (applier.uncommitted_changes and time.monotonic() - opened_at > COMMIT_SECONDS)
+                    or self._is_leaving
+                ):
+                    self._commit(applier, reader)
+                    if self._is_leaving:
+                        return
+            if applier.in_source_transaction:
+                if self._is_leaving:
+                    stop_deadline = stop_deadline or time.monotonic() + _STOP_GRACE_SECONDS
+                    if time.monotonic() > stop_deadline:
+                        running.feed.emit(
+                            Severity.INFO,
+                            "Stopped inside a large source transaction; the next start applies it afresh",
+                        )
+                        return
+                continue
+            running.handover.apply_position = applier.position
+            self._read_inbox()
+            now = time.monotonic()
+            if applier.uncommitted_changes or (
+                applier.position > applier.durable
+                and (now - idle_since_record > _IDLE_POSITION_SECONDS or self._is_leaving)
+            ):
+                self._commit(applier, reader)
+                idle_since_record = now
+            if self._is_leaving:
+                return
+            if running.handover.waiting:
+                self._hand_over(applier, reader)
+
+    def _commit(self, applier: Applier, reader: StreamReader) -> None:
+        reached = self._reached(applier.position)
+        applier.commit()
+        for table in reached:
+            self._tables[table.oid] = replace(table, state=TableState.READY)
+            self._running.monitor.state(table.oid, TableState.READY)
+        if reached:
+            self._announce_ready(len(reached))
+        reader.confirm(applier.durable)
+        self.durable_lsn = applier.durable
+        self.last_commit_at = applier.last_commit_at
+        self.transactions = applier.transactions
+
+    def _announce_ready(self, count: int) -> None:
+        ready = sum(1 for table in self._tables.values() if table.state is TableState.READY)
+        self._running.feed.emit(
+            Severity.INFO, f"{count} more ready: {ready} tables replicate by the apply stream"
+        )
+
+    def _hand_over(self, applier: Applier, reader: StreamReader) -> None:
+        """Serve every table that offers itself; see :mod:`engine.replication.handover`."""
+        running = self._running
+        self._commit(applier, reader)
+        while (offer := running.handover.accept()) is not None:
+            offer.catch_up_to.set_result(applier.position)
+            lsn = running.handover.wait_for_accepted(running.stopping)
+            if running.stop.is_set():
+                return
+            if lsn is not None:
+                self._tables[offer.table.oid] = replace(offer.table, state=TableState.SYNCDONE, lsn=lsn)
+        # Learn at once how far the source is, so that s becomes r without waiting for a change.
+        reader.ask_position()
+
+    def _read_inbox(self) -> None:
+        while True:
+            try:
+                order = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+            self._tables.pop(order.source_oid, None)
+
+    def _set_aside(self, source_oid: int, failure: Failure) -> None:
+        """Record the table's error on a fresh session; the transaction that held the change is gone."""
+        running = self._running
+        with open_session(running.config.target, "apply") as session:
+            StateStore(session, running.subscription).write_error(source_oid, failure.sentence())
+        running.monitor.set_aside(source_oid, failure.sentence())
+        running.feed.emit(Severity.ERROR, f"Table set aside: {failure.sentence()}")
+
+
+def stream_ended_failure() -> Failure:
+    """What to show when the source ended the stream in an orderly way."""
+    return Failure(
+        title="The source ended the replication stream",
+        hint="Nothing to do if the source is being restarted",
+        side=Side.SOURCE,
+        retry=Retry.TIMED,
+    )

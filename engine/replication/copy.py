@@ -1,0 +1,188 @@
+"""Copies one table's rows from a snapshot of the source into the target, bytes passed through untouched.
+
+Text format: what the source's output functions wrote is what the target's input functions read, also
+across major versions and column types. Each CopyData message of COPY TO is one row (PostgreSQL 54.2.6).
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import pq, sql
+
+from engine.connection.explain import explain
+from engine.connection.session import Session
+from engine.errors import Side
+from engine.replication.pipeline import StoppedWaitingError
+from engine.replication.publication import PublishedTable
+from engine.replication.target_table import TargetTable, match_columns
+
+_SEND_BYTES = 256 * 1024
+"""Rows joined into one write: past the point where the calls' own cost shows, small against memory."""
+
+_WAIT_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """How much one copy moved."""
+
+    rows: int
+    size_bytes: int
+
+
+def copy_rows(
+    source: Session,
+    target: Session,
+    table: PublishedTable,
+    target_table: TargetTable,
+    *,
+    on_progress: Callable[[int, int], None],
+    should_stop: Callable[[], bool],
+) -> Copied:
+    """Copy the published rows of ``table`` into ``target_table``.
+
+    Args:
+        source: In a transaction with the slot's snapshot.
+        target: In the transaction that also records the table's new state.
+        table: What to read: published columns and rows.
+        target_table: Where to write; columns are matched by name.
+        on_progress: Called with rows and bytes moved so far, about every 256 KiB.
+        should_stop: Looked at while waiting for either side.
+
+    Raises:
+        TableError: The target lacks a column.
+        EngineError: Either side refused or was lost; the message says which.
+        StoppedWaitingError: ``should_stop`` said so.
+    """
+    columns = match_columns(table.name, table.columns, target_table)
+    read = _copy_out_statement(table, [table.columns[position] for position, _ in columns])
+    write = _copy_in_statement(target_table, [column.name for _, column in columns])
+    _begin_copy(target, write, pq.ExecStatus.COPY_IN, Side.TARGET, should_stop)
+    _begin_copy(source, read, pq.ExecStatus.COPY_OUT, Side.SOURCE, should_stop)
+    rows, size_bytes = 0, 0
+    pending: list[bytes] = []
+    pending_bytes = 0
+    out = source.pgconn
+    while True:
+        try:
+            length, data = out.get_copy_data(1)
+        except psycopg.Error as error:
+            raise explain(error, Side.SOURCE, f"copying {table.name}") from None
+        if length == 0:
+            _wait_readable(source, Side.SOURCE, should_stop)
+            continue
+        if length > 0:
+            pending.append(bytes(data))
+            pending_bytes += length
+            rows += 1
+            if pending_bytes < _SEND_BYTES:
+                continue
+        if pending:
+            _send(target, b"".join(pending), should_stop)
+            size_bytes += pending_bytes
+            pending, pending_bytes = [], 0
+            on_progress(rows, size_bytes)
+        if length < 0:
+            break
+    _finish(source, Side.SOURCE, f"reading {table.name}", should_stop)
+    try:
+        target.pgconn.put_copy_end()
+    except psycopg.Error as error:
+        raise explain(error, Side.TARGET, f"copying into {target_table.name}") from None
+    _finish(target, Side.TARGET, f"copying into {target_table.name}", should_stop)
+    return Copied(rows, size_bytes)
+
+
+def _copy_out_statement(table: PublishedTable, columns: list[str]) -> sql.Composed:
+    relation = sql.Identifier(table.name.schema, table.name.table)
+    names = sql.SQL(", ").join(sql.Identifier(name) for name in columns)
+    if not table.is_partitioned and table.row_filter is None:
+        return sql.SQL("copy {} ({}) to stdout").format(relation, names)
+    condition: sql.Composable = sql.SQL("")
+    if table.row_filter is not None:
+        # The source's own text of the publication's condition, as pg_get_expr wrote it.
+        condition = sql.Composed([sql.SQL(" where "), sql.SQL(table.row_filter)])
+    only = sql.SQL("") if table.is_partitioned else sql.SQL("only ")
+    return sql.SQL("copy (select {} from {}{}{}) to stdout").format(names, only, relation, condition)
+
+
+def _copy_in_statement(table: TargetTable, columns: list[str]) -> sql.Composed:
+    return sql.SQL("copy {} ({}) from stdin").format(
+        sql.Identifier(table.name.schema, table.name.table),
+        sql.SQL(", ").join(sql.Identifier(name) for name in columns),
+    )
+
+
+def _begin_copy(
+    session: Session,
+    statement: sql.Composed,
+    expected: pq.ExecStatus,
+    side: Side,
+    should_stop: Callable[[], bool],
+) -> None:
+    """Send COPY and wait until the server is ready for the data; it may first wait for a lock."""
+    pgconn = session.pgconn
+    doing = "starting a copy"
+    try:
+        pgconn.send_query(statement.as_bytes(session))
+        while pgconn.flush() == 1:
+            select.select([], [pgconn.socket], [], _WAIT_SECONDS)
+    except psycopg.Error as error:
+        raise explain(error, side, doing) from None
+    while pgconn.is_busy():
+        _wait_readable(session, side, should_stop)
+    result = pgconn.get_result()
+    if result is None or result.status != expected:
+        raise _refused(session, result, side, doing)
+
+
+def _send(target: Session, data: bytes, should_stop: Callable[[], bool]) -> None:
+    pgconn = target.pgconn
+    try:
+        pgconn.put_copy_data(data)
+        while pgconn.flush() == 1:
+            readable, writable, _ = select.select([pgconn.socket], [pgconn.socket], [], _WAIT_SECONDS)
+            if readable:
+                pgconn.consume_input()
+            elif not writable and should_stop():
+                raise StoppedWaitingError
+    except psycopg.Error as error:
+        raise explain(error, Side.TARGET, "sending rows") from None
+
+
+def _wait_readable(session: Session, side: Side, should_stop: Callable[[], bool]) -> None:
+    readable, _, _ = select.select([session.pgconn.socket], [], [], _WAIT_SECONDS)
+    if should_stop():
+        raise StoppedWaitingError
+    if readable:
+        try:
+            session.pgconn.consume_input()
+        except psycopg.Error as error:
+            raise explain(error, side, "copying") from None
+
+
+def _finish(session: Session, side: Side, doing: str, should_stop: Callable[[], bool]) -> None:
+    """Read the command's own result; COPY FROM reports a bad row only here."""
+    failed: pq.abc.PGresult | None = None
+    while True:
+        while session.pgconn.is_busy():
+            _wait_readable(session, side, should_stop)
+        result = session.pgconn.get_result()
+        if result is None:
+            break
+        if result.status == pq.ExecStatus.FATAL_ERROR:
+            failed = result
+    if failed is not None:
+        raise _refused(session, failed, side, doing)
+
+
+def _refused(session: Session, result: pq.abc.PGresult | None, side: Side, doing: str) -> Exception:
+    while session.pgconn.get_result() is not None:
+        pass
+    if result is None or result.status != pq.ExecStatus.FATAL_ERROR:
+        return explain(psycopg.OperationalError("the server answered COPY with something else"), side, doing)
+    return explain(psycopg.errors.error_from_result(result), side, doing)

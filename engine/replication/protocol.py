@@ -1,0 +1,319 @@
+"""Decodes what a walsender sends: the replication sub-protocol and pgoutput's messages inside it.
+
+Two layers (PostgreSQL 54.4 "Streaming Replication Protocol" and 54.9 "Logical Replication Message
+Formats", protocol version 1):
+
+* a CopyData message is an :class:`XLogData` (``w``) or a :class:`Keepalive` (``k``);
+* an XLogData carries one pgoutput message. Between :class:`Begin` and :class:`Commit` come the changes
+  of one transaction; transactions come whole and in commit order. A :class:`Relation` comes before the
+  first change of a table on a connection, and again after the table changed.
+
+Column values stay the bytes that arrived. Nothing here touches a connection.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Final
+
+_POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class _Unchanged(Enum):
+    UNCHANGED = "unchanged"
+
+
+UNCHANGED: Final = _Unchanged.UNCHANGED
+"""A TOASTed value that the UPDATE did not touch and pgoutput did not send (tuple kind ``u``)."""
+
+Value = bytes | None | _Unchanged
+"""One column: text bytes, NULL, or :data:`UNCHANGED`."""
+
+Row = tuple[Value, ...]
+"""One tuple, in the order of :attr:`Relation.columns`."""
+
+
+class ProtocolError(Exception):
+    """The bytes are not what the protocol allows; the stream cannot be trusted any further."""
+
+
+@dataclass(frozen=True, slots=True)
+class XLogData:
+    """One pgoutput message with its place in the log."""
+
+    wal_start: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """The server has sent everything up to ``wal_end``."""
+
+    wal_end: int
+    reply_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """A transaction starts; its changes follow."""
+
+    final_lsn: int
+    """Start of the transaction's commit record: what decides which snapshot or position contains it."""
+
+    committed_at: datetime
+    xid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The transaction of the last :class:`Begin` is complete."""
+
+    commit_lsn: int
+    end_lsn: int
+    """End of the commit record: the position to resume from."""
+
+    committed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RelationColumn:
+    """One published column."""
+
+    name: str
+    is_key: bool
+    """Part of the replica identity; every column is under REPLICA IDENTITY FULL."""
+
+    type_oid: int
+    type_modifier: int
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table as the following changes describe it."""
+
+    oid: int
+    schema: str
+    table: str
+    replica_identity: str
+    """``pg_class.relreplident``: d, n, f or i."""
+
+    columns: tuple[RelationColumn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """A new row."""
+
+    relation_oid: int
+    new: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A changed row."""
+
+    relation_oid: int
+    old: Row | None
+    """The old key (other columns None) when the key changed, the whole old row under REPLICA IDENTITY
+    FULL, else None: then the key is in ``new``."""
+
+    new: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """A removed row; ``old`` holds its key or, under REPLICA IDENTITY FULL, all of it."""
+
+    relation_oid: int
+    old: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Truncate:
+    """Tables emptied by one statement."""
+
+    relation_oids: tuple[int, ...]
+    cascade: bool
+    restart_identity: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogicalMessage:
+    """Something written by ``pg_logical_emit_message`` on the source."""
+
+    transactional: bool
+    lsn: int
+    prefix: str
+    content: bytes
+
+
+Message = Begin | Commit | Relation | Insert | Update | Delete | Truncate | LogicalMessage
+
+_XLOG_HEADER = struct.Struct("!cQQq")
+_KEEPALIVE = struct.Struct("!cQq?")
+_BEGIN = struct.Struct("!QqI")
+_COMMIT = struct.Struct("!BQQq")
+_UINT16 = struct.Struct("!H")
+_UINT32 = struct.Struct("!I")
+_INT32 = struct.Struct("!i")
+_COLUMN_TYPE = struct.Struct("!Ii")
+_TRUNCATE = struct.Struct("!IB")
+_LOGICAL_MESSAGE = struct.Struct("!BQ")
+_STATUS = struct.Struct("!cQQQq?")
+
+_NULL, _UNCHANGED_TOAST, _TEXT = ord("n"), ord("u"), ord("t")
+
+
+def _timestamp(microseconds: int) -> datetime:
+    """PostgreSQL's microseconds since 2000-01-01 UTC."""
+    return _POSTGRES_EPOCH + timedelta(microseconds=microseconds)
+
+
+def decode_copy_data(data: bytes) -> XLogData | Keepalive:
+    """Decode one CopyData message of a replication stream.
+
+    Raises:
+        ProtocolError: Neither ``w`` nor ``k``.
+    """
+    kind = data[:1]
+    if kind == b"w":
+        _, wal_start, _, _ = _XLOG_HEADER.unpack_from(data)
+        return XLogData(wal_start, data[_XLOG_HEADER.size :])
+    if kind == b"k":
+        _, wal_end, _, reply_requested = _KEEPALIVE.unpack(data)
+        return Keepalive(wal_end, reply_requested)
+    raise ProtocolError(f"unknown replication message {kind!r}")
+
+
+def encode_status_update(received_lsn: int, flushed_lsn: int, *, reply_requested: bool) -> bytes:
+    """Encode a standby status update (``r``).
+
+    Args:
+        received_lsn: How far messages were read.
+        flushed_lsn: How far everything is durable on the target; the source may drop WAL before it.
+        reply_requested: Ask for a keepalive now.
+    """
+    microseconds = (datetime.now(UTC) - _POSTGRES_EPOCH) // timedelta(microseconds=1)
+    return _STATUS.pack(b"r", received_lsn, flushed_lsn, flushed_lsn, microseconds, reply_requested)
+
+
+def _string(data: bytes, at: int) -> tuple[str, int]:
+    end = data.index(0, at)
+    return data[at:end].decode(), end + 1
+
+
+def _row(data: bytes, at: int) -> tuple[Row, int]:
+    """Decode a TupleData starting at ``at``; return it and where the next part starts."""
+    (count,) = _UINT16.unpack_from(data, at)
+    at += 2
+    values: list[Value] = []
+    for _ in range(count):
+        kind = data[at]
+        at += 1
+        if kind == _TEXT:
+            (length,) = _INT32.unpack_from(data, at)
+            at += 4
+            values.append(data[at : at + length])
+            at += length
+        elif kind == _NULL:
+            values.append(None)
+        elif kind == _UNCHANGED_TOAST:
+            values.append(UNCHANGED)
+        else:
+            raise ProtocolError(f"unknown column kind {kind!r}")
+    return tuple(values), at
+
+
+def _begin(data: bytes) -> Begin:
+    final_lsn, microseconds, xid = _BEGIN.unpack_from(data, 1)
+    return Begin(final_lsn, _timestamp(microseconds), xid)
+
+
+def _commit(data: bytes) -> Commit:
+    _flags, commit_lsn, end_lsn, microseconds = _COMMIT.unpack_from(data, 1)
+    return Commit(commit_lsn, end_lsn, _timestamp(microseconds))
+
+
+def _relation(data: bytes) -> Relation:
+    (oid,) = _UINT32.unpack_from(data, 1)
+    schema, at = _string(data, 5)
+    table, at = _string(data, at)
+    identity = chr(data[at])
+    (count,) = _UINT16.unpack_from(data, at + 1)
+    at += 3
+    columns = []
+    for _ in range(count):
+        is_key = bool(data[at] & 1)
+        name, at = _string(data, at + 1)
+        type_oid, type_modifier = _COLUMN_TYPE.unpack_from(data, at)
+        at += _COLUMN_TYPE.size
+        columns.append(RelationColumn(name, is_key, type_oid, type_modifier))
+    # pg_catalog is sent as an empty schema name.
+    return Relation(oid, schema or "pg_catalog", table, identity, tuple(columns))
+
+
+def _insert(data: bytes) -> Insert:
+    (oid,) = _UINT32.unpack_from(data, 1)
+    return Insert(oid, _row(data, 6)[0])
+
+
+def _update(data: bytes) -> Update:
+    (oid,) = _UINT32.unpack_from(data, 1)
+    old: Row | None = None
+    at = 5
+    if data[at] in b"KO":
+        old, at = _row(data, at + 1)
+    return Update(oid, old, _row(data, at + 1)[0])
+
+
+def _delete(data: bytes) -> Delete:
+    (oid,) = _UINT32.unpack_from(data, 1)
+    return Delete(oid, _row(data, 6)[0])
+
+
+def _truncate(data: bytes) -> Truncate:
+    count, options = _TRUNCATE.unpack_from(data, 1)
+    oids = struct.unpack_from(f"!{count}I", data, 1 + _TRUNCATE.size)
+    return Truncate(oids, bool(options & 1), bool(options & 2))
+
+
+def _logical_message(data: bytes) -> LogicalMessage:
+    flags, lsn = _LOGICAL_MESSAGE.unpack_from(data, 1)
+    prefix, at = _string(data, 1 + _LOGICAL_MESSAGE.size)
+    (length,) = _INT32.unpack_from(data, at)
+    return LogicalMessage(bool(flags & 1), lsn, prefix, data[at + 4 : at + 4 + length])
+
+
+_DECODERS: dict[int, Callable[[bytes], Message]] = {
+    ord("I"): _insert,
+    ord("U"): _update,
+    ord("D"): _delete,
+    ord("B"): _begin,
+    ord("C"): _commit,
+    ord("R"): _relation,
+    ord("T"): _truncate,
+    ord("M"): _logical_message,
+}
+
+_IGNORED = frozenset(b"OY")
+"""Origin names a replication origin and Type a user-defined type; columns are matched by name and values
+travel as text, so neither changes what is written."""
+
+
+def decode_message(payload: bytes) -> Message | None:
+    """Decode one pgoutput message; None for kinds that do not concern us.
+
+    Raises:
+        ProtocolError: A kind that protocol version 1 does not have.
+    """
+    kind = payload[0]
+    decoder = _DECODERS.get(kind)
+    if decoder is not None:
+        return decoder(payload)
+    if kind in _IGNORED:
+        return None
+    raise ProtocolError(f"unknown pgoutput message {payload[:1]!r}")

@@ -1,0 +1,131 @@
+"""Which tables the publications publish, with which columns and rows.
+
+A leaf whose root is published with ``publish_via_partition_root`` arrives under the root's name, so it is
+left out here. Several publications may list one table: their row filters are joined by OR, as the source
+does (PostgreSQL 29.5.5), and a publication without one lifts them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+
+from engine.catalog.table import TableName
+from engine.connection.explain import explain
+from engine.connection.session import Session
+from engine.errors import Side
+
+# PostgreSQL 15 brought column lists and row filters, 18 published generated columns: before that the
+# function returns only oids, and generated columns never travel.
+_TABLES_BEFORE_15 = """
+with published as (
+    select p.pubname, p.pubviaroot, g.relid, null::text as row_filter, null::int2[] as attnums
+      from pg_catalog.pg_publication p,
+           lateral pg_catalog.pg_get_publication_tables(p.pubname::text) as g(relid)
+     where p.pubname = any(%(publications)s)
+)
+"""
+
+_TABLES_SINCE_15 = """
+with published as (
+    select p.pubname, p.pubviaroot, g.relid, pg_catalog.pg_get_expr(g.qual, g.relid) as row_filter,
+           g.attrs::int2[] as attnums
+      from pg_catalog.pg_publication p,
+           lateral pg_catalog.pg_get_publication_tables(p.pubname::text) as g
+     where p.pubname = any(%(publications)s)
+)
+"""
+
+_TABLES = """
+, visible as (
+    select *
+      from published leaf
+     where not exists (
+           select
+             from published root
+             join pg_catalog.pg_partition_ancestors(leaf.relid::regclass) as ancestor(relid) using (relid)
+            where root.pubviaroot and root.relid <> leaf.relid)
+)
+, merged as (
+    select relid,
+           pg_catalog.array_agg(pubname::text order by pubname) as publications,
+           case when pg_catalog.bool_or(row_filter is null) then null
+                else pg_catalog.string_agg('(' || row_filter || ')', ' or ' order by pubname)
+           end as row_filter,
+           (pg_catalog.array_agg(attnums::text order by pubname))[1]::int2[] as attnums
+      from visible
+     group by relid
+)
+select m.relid, n.nspname, c.relname, c.relkind, m.publications, m.row_filter,
+       (select pg_catalog.array_agg(a.attname::text order by a.attnum)
+          from pg_catalog.pg_attribute a
+         where a.attrelid = m.relid and a.attnum > 0 and not a.attisdropped
+           and (m.attnums is null or a.attnum = any (m.attnums))
+           and (a.attgenerated = ''
+                or (a.attgenerated = 's' and m.attnums is not null
+                    and pg_catalog.current_setting('server_version_num')::int >= 180000))) as columns,
+       size.approximate_rows, size.size_bytes
+  from merged m
+  join pg_catalog.pg_class c on c.oid = m.relid
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+ cross join lateral (
+       select pg_catalog.sum(greatest(part.reltuples, 0))::int8 as approximate_rows,
+              pg_catalog.sum(pg_catalog.pg_table_size(part.oid))::int8 as size_bytes
+         from pg_catalog.pg_partition_tree(m.relid::regclass) tree
+         join pg_catalog.pg_class part on part.oid = tree.relid and tree.isleaf
+        union all
+       select c.reltuples::int8, pg_catalog.pg_table_size(c.oid)
+        where not c.relispartition and c.relkind <> 'p') size
+ where size.approximate_rows is not null
+ order by n.nspname, c.relname
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedTable:
+    """One table as the publications give it out."""
+
+    oid: int
+    name: TableName
+    is_partitioned: bool
+    publications: tuple[str, ...]
+    row_filter: str | None
+    """SQL condition of the rows that are published, or None for all."""
+
+    columns: tuple[str, ...]
+    """Published columns in table order."""
+
+    approximate_rows: int
+    size_bytes: int
+
+
+def list_published_tables(source: Session, publications: Sequence[str]) -> tuple[PublishedTable, ...]:
+    """Read what ``publications`` publish now, sorted by name.
+
+    Raises:
+        EngineError: The source could not be read.
+    """
+    head = _TABLES_SINCE_15 if source.info.server_version >= 150000 else _TABLES_BEFORE_15
+    statement = head.encode() + _TABLES.encode()
+    try:
+        rows = source.execute(statement, {"publications": list(publications)}).fetchall()
+    except psycopg.Error as error:
+        raise explain(error, Side.SOURCE, "reading the publications") from None
+    tables = []
+    for oid, schema, table, kind, names, row_filter, columns, approximate_rows, size_bytes in rows:
+        assert isinstance(names, list)
+        tables.append(
+            PublishedTable(
+                oid=int(str(oid)),
+                name=TableName(str(schema), str(table)),
+                is_partitioned=str(kind) == "p",
+                publications=tuple(str(name) for name in names),
+                row_filter=None if row_filter is None else str(row_filter),
+                columns=tuple(str(column) for column in columns) if isinstance(columns, list) else (),
+                approximate_rows=max(0, int(str(approximate_rows))),
+                size_bytes=int(str(size_bytes)),
+            )
+        )
+    return tuple(tables)

@@ -1,0 +1,58 @@
+-- State of the migration, kept where the rows are: losing the migration host loses nothing.
+
+create schema if not exists _ts_live_sync;
+
+-- One row a subscription. Written about once a second; never part of a transaction that applies rows.
+create table if not exists _ts_live_sync.subscription (
+    subname text primary key,
+    publications text[] not null,
+    slot_name text not null,
+    source_system_identifier text not null,
+    source_database text not null,
+    table_map jsonb not null,
+    copy_data boolean not null,
+    -- Grows with each engine that takes over; a transaction of an older one must not commit.
+    epoch bigint not null default 0,
+    source_flush_lsn pg_lsn,
+    last_replicated_lsn pg_lsn,
+    last_replicated_txn_time timestamptz,
+    metrics_updated_at timestamptz,
+    updated_at timestamptz not null default pg_catalog.now(),
+    created_at timestamptz not null default pg_catalog.now(),
+    last_error text,
+    -- `refresh-publication` asks, the running engine answers.
+    refresh_requested_at timestamptz,
+    refreshed_at timestamptz
+);
+
+-- The position of the apply stream, written in the same transaction as the rows it stands for.
+create table if not exists _ts_live_sync.progress (
+    subname text primary key,
+    epoch bigint not null,
+    lsn pg_lsn not null
+);
+
+-- One row a source table.
+create table if not exists _ts_live_sync.subscription_rel (
+    subname text not null,
+    pubname text not null,
+    schemaname text not null,
+    tablename text not null,
+    rrelid oid not null,
+    target_schema text not null,
+    target_table text not null,
+    state text not null check (state in ('i', 'd', 'f', 's', 'r')),
+    -- In f: position of this table's own stream. In s and r: changes from here on come by the apply stream.
+    lsn pg_lsn,
+    -- Set: the table is set aside and takes no part until it is retried.
+    last_error text,
+    -- The target table holds rows of an earlier copy that the next one has to replace.
+    copy_again boolean not null default false,
+    rows_copied bigint not null default 0,
+    approximate_rows bigint,
+    bytes_copied bigint not null default 0,
+    approximate_size bigint,
+    created_at timestamptz not null default pg_catalog.now(),
+    updated_at timestamptz not null default pg_catalog.now(),
+    primary key (subname, rrelid)
+);

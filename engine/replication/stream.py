@@ -1,0 +1,216 @@
+"""A logical replication connection: create a slot with its snapshot, or stream a slot.
+
+One :class:`ReplicationConnection` is owned by one thread. libpq's calls never block here: data is taken
+without waiting and waiting happens in ``select``, so that the interpreter lock is free meanwhile and a
+stop request is noticed.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+import psycopg
+from psycopg import pq, sql
+
+from engine.connection.endpoint import Endpoint
+from engine.connection.explain import explain
+from engine.connection.session import Session, open_session
+from engine.errors import EngineError, Failure, Retry, Side
+from engine.lsn import format_lsn, parse_lsn
+from engine.replication.protocol import Keepalive, XLogData, decode_copy_data, encode_status_update
+
+SLOT_LOCK_TIMEOUT_SECONDS = 2
+"""How long one attempt at creating a slot waits for running transactions before it says who they are."""
+
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+class StreamEndedError(Exception):
+    """The source ended the stream in an orderly way (shutdown, or the slot was dropped)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedSlot:
+    """A new slot and the snapshot that belongs to it."""
+
+    consistent_lsn: int
+    """Everything committed before it is in the snapshot, everything after it comes through the slot."""
+
+    snapshot: str
+    """For SET TRANSACTION SNAPSHOT, valid while the connection that made it stays open and idle."""
+
+
+class ReplicationConnection:
+    """A walsender session on the source."""
+
+    def __init__(self, endpoint: Endpoint, purpose: str) -> None:
+        self._session: Session = open_session(
+            endpoint,
+            purpose,
+            replication=True,
+            extra={"lock_timeout": f"{SLOT_LOCK_TIMEOUT_SECONDS}s"},
+        )
+        self._pgconn = self._session.pgconn
+        self._received_lsn = 0
+
+    def __enter__(self) -> ReplicationConnection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def received_lsn(self) -> int:
+        """How far messages were read."""
+        return self._received_lsn
+
+    def close(self) -> None:
+        """End the session; a temporary snapshot made by it is gone."""
+        self._session.close()
+
+    def create_slot(
+        self, name: str, *, on_blocked: Callable[[], None], should_stop: Callable[[], bool]
+    ) -> CreatedSlot | None:
+        """Create a logical slot and export its snapshot (PostgreSQL 54.4 CREATE_REPLICATION_SLOT).
+
+        Creation waits for every transaction that is writing now. Each attempt is bounded by lock_timeout
+        (statement_timeout does not reach this wait); between attempts ``on_blocked`` may name the blocker.
+
+        Returns:
+            The slot, or None when ``should_stop`` said so.
+
+        Raises:
+            EngineError: The source refused, for example because no slot is free.
+        """
+        statement = sql.SQL("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput {}").format(
+            sql.Identifier(name),
+            sql.SQL("(SNAPSHOT 'export')")
+            if self._session.info.server_version >= 150000
+            else sql.SQL("EXPORT_SNAPSHOT"),
+        )
+        while not should_stop():
+            try:
+                row = self._session.execute(statement).fetchone()
+            except psycopg.Error as error:
+                if error.sqlstate == _LOCK_NOT_AVAILABLE:
+                    on_blocked()
+                    continue
+                raise explain(error, Side.SOURCE, f"creating the replication slot {name}") from None
+            assert row is not None
+            return CreatedSlot(parse_lsn(str(row[1])), str(row[2]))
+        return None
+
+    def system_identifier(self) -> str:
+        """The source cluster's identifier (PostgreSQL 54.4 IDENTIFY_SYSTEM); needs no further right.
+
+        Raises:
+            EngineError: The connection broke.
+        """
+        try:
+            row = self._session.execute("IDENTIFY_SYSTEM").fetchone()
+        except psycopg.Error as error:
+            raise explain(error, Side.SOURCE, "identifying the system") from None
+        assert row is not None
+        return str(row[0])
+
+    def start(self, slot_name: str, publications: Sequence[str], start_lsn: int) -> None:
+        """Begin streaming (PostgreSQL 54.4 START_REPLICATION, 54.5 pgoutput options).
+
+        Args:
+            slot_name: An existing pgoutput slot of this database.
+            publications: Names of existing publications.
+            start_lsn: Transactions whose commit record starts before it are not sent.
+
+        Raises:
+            EngineError: The source refused, for example because the slot is gone or in use.
+        """
+        names = sql.SQL(",").join(sql.Identifier(name) for name in publications).as_string(self._session)
+        options = [("proto_version", "1"), ("publication_names", names)]
+        if self._session.info.server_version >= 140000:
+            options.append(("messages", "true"))
+        statement = sql.SQL("START_REPLICATION SLOT {} LOGICAL {} ({})").format(
+            sql.Identifier(slot_name),
+            sql.SQL(format_lsn(start_lsn)),
+            sql.SQL(", ").join(
+                sql.SQL("{} {}").format(sql.SQL(key), sql.Literal(value)) for key, value in options
+            ),
+        )
+        self._pgconn.send_query(statement.as_bytes(self._session))
+        while self._pgconn.flush():
+            select.select([], [self._pgconn.socket], [])
+        result = self._next_result()
+        if result is None or result.status != pq.ExecStatus.COPY_BOTH:
+            raise self._refused(result, f"starting replication from slot {slot_name}")
+        self._received_lsn = start_lsn
+
+    def read(self, timeout_seconds: float) -> XLogData | Keepalive | None:
+        """Return the next message, or None when none came within ``timeout_seconds``.
+
+        Raises:
+            StreamEndedError: The source ended the stream.
+            EngineError: The connection broke or the source reported an error.
+        """
+        data = self._take()
+        if data is None and timeout_seconds > 0:
+            readable, _, _ = select.select([self._pgconn.socket], [], [], timeout_seconds)
+            if readable:
+                try:
+                    self._pgconn.consume_input()
+                except psycopg.Error as error:
+                    raise explain(error, Side.SOURCE, "reading the replication stream") from None
+                data = self._take()
+        if data is None:
+            return None
+        message = decode_copy_data(data)
+        position = message.wal_start if isinstance(message, XLogData) else message.wal_end
+        self._received_lsn = max(self._received_lsn, position)
+        return message
+
+    def send_status(self, flushed_lsn: int, *, reply_requested: bool = False) -> None:
+        """Tell the source how far everything is durable on the target.
+
+        Raises:
+            EngineError: The connection broke.
+        """
+        update = encode_status_update(
+            max(self._received_lsn, flushed_lsn), flushed_lsn, reply_requested=reply_requested
+        )
+        try:
+            self._pgconn.put_copy_data(update)
+            self._pgconn.flush()
+        except psycopg.Error as error:
+            raise explain(error, Side.SOURCE, "answering the replication stream") from None
+
+    def _take(self) -> bytes | None:
+        """One CopyData message that is already here."""
+        try:
+            length, data = self._pgconn.get_copy_data(1)
+        except psycopg.Error as error:
+            raise explain(error, Side.SOURCE, "reading the replication stream") from None
+        if length > 0:
+            return bytes(data)
+        if length == -1:
+            result = self._next_result()
+            if result is not None and result.status == pq.ExecStatus.FATAL_ERROR:
+                raise self._refused(result, "streaming changes")
+            raise StreamEndedError
+        return None
+
+    def _next_result(self) -> pq.abc.PGresult | None:
+        while self._pgconn.is_busy():
+            select.select([self._pgconn.socket], [], [])
+            try:
+                self._pgconn.consume_input()
+            except psycopg.Error as error:
+                raise explain(error, Side.SOURCE, "replicating") from None
+        return self._pgconn.get_result()
+
+    def _refused(self, result: pq.abc.PGresult | None, doing: str) -> EngineError:
+        if result is None:
+            return EngineError(Failure(f"The source sent nothing while {doing}", retry=Retry.TIMED))
+        return explain(psycopg.errors.error_from_result(result), Side.SOURCE, doing)

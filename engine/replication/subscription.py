@@ -1,0 +1,55 @@
+"""What one running engine is about, and what its threads share: all frozen or thread-safe."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from engine.catalog.table_map import TableMap
+from engine.connection.endpoint import Endpoint
+from engine.feed import Feed
+from engine.replication.handover import HandoverQueue
+from engine.replication.monitor import Monitor
+
+REPLICA_ROLE = {"session_replication_role": "replica"}
+"""Ordinary triggers and foreign keys stay quiet: their effects arrive as changes of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionConfig:
+    """What the user asked for."""
+
+    subscription: str
+    publications: tuple[str, ...]
+    source: Endpoint
+    target: Endpoint
+    table_map: TableMap
+    sync_workers: int = 4
+    copy_data: bool = True
+
+    def with_table_map(self, table_map: TableMap) -> SubscriptionConfig:
+        """The same with another map."""
+        return replace(self, table_map=table_map)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One taking-over of a subscription, as its workers see it."""
+
+    config: SubscriptionConfig
+    epoch: int
+    feed: Feed
+    monitor: Monitor
+    handover: HandoverQueue
+    stop: threading.Event
+
+    @property
+    def subscription(self) -> str:
+        """The subscription's name."""
+        return self.config.subscription
+
+    @property
+    def stopping(self) -> Callable[[], bool]:
+        """For waits that look whether they should end."""
+        return self.stop.is_set

@@ -1,0 +1,188 @@
+"""Worker threads that sync tables, largest first, each table on its own until it is in s."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from engine.connection.session import open_session
+from engine.errors import EngineError, Failure, Retry, TableError
+from engine.replication.pipeline import StoppedWaitingError
+from engine.replication.publication import PublishedTable
+from engine.replication.state import EpochLostError, StateStore, TableRow
+from engine.replication.stream import StreamEndedError
+from engine.replication.subscription import Running
+from engine.replication.table_sync import TableSync
+from engine.snapshot import Severity
+
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 30.0
+_POLL_SECONDS = 0.2
+
+
+@dataclass(order=True)
+class _Waiting:
+    """One table in the queue, ordered by size."""
+
+    sort_key: int
+    oid: int
+    published: PublishedTable = field(compare=False)
+    shares_target: bool = field(compare=False)
+    not_before: float = field(compare=False, default=0.0)
+    attempts: int = field(compare=False, default=0)
+
+
+class SyncPool:
+    """A fixed number of threads over a queue of tables; the queue may grow while they work."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._lock = threading.Lock()
+        self._waiting: list[_Waiting] = []
+        self._active: set[int] = set()
+        self._dropped: set[int] = set()
+        self._paused = False
+        self._fatal: EngineError | None = None
+        self._threads = [
+            threading.Thread(target=self._work, name=f"livesync-sync-{number}", daemon=True)
+            for number in range(1, running.config.sync_workers + 1)
+        ]
+
+    def start(self) -> None:
+        """Begin working."""
+        for thread in self._threads:
+            thread.start()
+
+    def add(self, table: TableRow, published: PublishedTable, *, shares_target: bool) -> None:
+        """Queue a table in i, d or f."""
+        with self._lock:
+            self._dropped.discard(table.oid)
+            self._waiting.append(_Waiting(-published.size_bytes, table.oid, published, shares_target))
+            self._waiting.sort()
+
+    def drop(self, source_oid: int) -> bool:
+        """Take a table off the queue.
+
+        Returns:
+            False when a worker has it right now.
+        """
+        with self._lock:
+            self._waiting = [item for item in self._waiting if item.oid != source_oid]
+            self._dropped.add(source_oid)
+            return source_oid not in self._active
+
+    def pause(self, paused: bool) -> None:
+        """Start no more tables; those being worked on go on."""
+        self._paused = paused
+
+    @property
+    def busy(self) -> int:
+        """Workers that have a table."""
+        return len(self._active)
+
+    @property
+    def fatal(self) -> EngineError | None:
+        """An error that ends the whole engine."""
+        return self._fatal
+
+    def join(self, timeout_seconds: float) -> bool:
+        """Wait for the threads after ``running.stop`` was set; whether all have ended."""
+        deadline = time.monotonic() + timeout_seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _work(self) -> None:
+        running = self._running
+        while not running.stop.wait(_POLL_SECONDS if self._peek() is None else 0):
+            item = self._take()
+            if item is None:
+                continue
+            try:
+                again = self._sync(item)
+            finally:
+                with self._lock:
+                    self._active.discard(item.oid)
+            if again:
+                with self._lock:
+                    if item.oid not in self._dropped:
+                        self._waiting.append(item)
+                        self._waiting.sort()
+
+    def _peek(self) -> _Waiting | None:
+        now = time.monotonic()
+        with self._lock:
+            if self._paused:
+                return None
+            return next((item for item in self._waiting if item.not_before <= now), None)
+
+    def _take(self) -> _Waiting | None:
+        now = time.monotonic()
+        with self._lock:
+            for position, item in enumerate(self._waiting):
+                if item.not_before <= now and not self._paused:
+                    self._active.add(item.oid)
+                    return self._waiting.pop(position)
+        return None
+
+    def _sync(self, item: _Waiting) -> bool:
+        """Sync one table; whether it should be tried again."""
+        running = self._running
+        try:
+            row = self._read(item.oid)
+            if row is not None and row.last_error is None:
+                TableSync(running, row, item.published, shares_target=item.shares_target).run()
+        except StoppedWaitingError:
+            return False
+        except EpochLostError as error:
+            self._fatal = error
+            return False
+        except TableError as error:
+            self._set_aside(item.oid, error.failure)
+            return False
+        except StreamEndedError:
+            return self._postpone(item, "the source ended the stream")
+        except EngineError as error:
+            if running.stop.is_set():
+                return False
+            if error.failure.retry is Retry.TIMED:
+                return self._postpone(item, error.failure.title)
+            self._set_aside(item.oid, error.failure)
+            return False
+        except Exception as error:  # A bug in the sync of one table must be seen, not kill the thread.
+            self._set_aside(
+                item.oid,
+                Failure(
+                    f"Internal error {type(error).__name__} while syncing a table", hint="Retry the table"
+                ),
+            )
+            raise
+        return False
+
+    def _read(self, source_oid: int) -> TableRow | None:
+        with open_session(self._running.config.target, "sync") as session:
+            rows = StateStore(session, self._running.subscription).tables()
+        return next((row for row in rows if row.oid == source_oid), None)
+
+    def _postpone(self, item: _Waiting, why: str) -> bool:
+        pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**item.attempts)
+        item.attempts += 1
+        item.not_before = time.monotonic() + pause
+        running = self._running
+        running.monitor.activity(item.oid, f"trying again in {pause:.0f} s: {why}")
+        running.feed.emit(
+            Severity.WARNING, f"Sync of {item.published.name} failed ({why}); trying again in {pause:.0f} s"
+        )
+        return True
+
+    def _set_aside(self, source_oid: int, failure: Failure) -> None:
+        running = self._running
+        message = failure.sentence()
+        running.monitor.set_aside(source_oid, message)
+        running.feed.emit(Severity.ERROR, f"Table set aside: {message}")
+        try:
+            with open_session(running.config.target, "sync") as session:
+                StateStore(session, running.subscription).write_error(source_oid, message)
+        except EngineError as error:
+            running.feed.emit(Severity.ERROR, f"Could not record that: {error.failure.sentence()}")

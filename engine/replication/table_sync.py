@@ -1,0 +1,330 @@
+"""Syncs one table: copy in a slot's snapshot, catch up through that slot, hand over to the apply stream.
+
+PostgreSQL's own order (``src/backend/replication/logical/tablesync.c``), with the states of
+``pg_subscription_rel``:
+
+    i  nothing done yet
+    d  copying. One target transaction holds the rows and ends by recording f with the slot's consistent
+       point; a crash before that leaves an empty table and d, and the copy starts over with a new slot.
+    f  copied. Changes are applied from the slot S of this table; each target transaction records the
+       position it reached. A crash goes on from there: S is permanent.
+    s  in step with the apply stream at lsn; S is dropped. The apply stream takes every later change.
+    r  the apply stream has passed that lsn.
+
+Two timelines (the hand-over itself is in :mod:`engine.replication.handover`):
+
+    sync behind apply:  d --copy--> f --S up to apply's P--> s at Y >= P          apply passes Y: r
+    sync ahead of it:   d --copy--> f --(already past P)---> s at Y, P catches up to Y by itself: r
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import psycopg
+from psycopg import sql
+
+from engine.catalog.table import TableName
+from engine.connection.explain import explain
+from engine.connection.session import Session, open_session
+from engine.errors import Failure, Side, TableError
+from engine.lsn import format_lsn
+from engine.replication.apply import Applier, PositionLostError, PositionStatement, TableStoppedError
+from engine.replication.copy import copy_rows
+from engine.replication.handover import Offer
+from engine.replication.pipeline import StoppedWaitingError
+from engine.replication.protocol import Keepalive
+from engine.replication.publication import PublishedTable
+from engine.replication.receive import StreamReader
+from engine.replication.slots import drop_slot, oldest_writer, release_slot, sync_slot_name
+from engine.replication.state import EpochLostError, StateStore, TableRow
+from engine.replication.stream import CreatedSlot, ReplicationConnection
+from engine.replication.subscription import REPLICA_ROLE, Running
+from engine.replication.target_table import TargetTable, empty_tables, read_target_table
+from engine.snapshot import Severity, TableState
+
+_COMMIT_CHANGES = 5000
+_COMMIT_SECONDS = 0.5
+_TAKE_TIMEOUT_SECONDS = 0.1
+
+_NEAR_TAIL_BYTES = 4 * 1024 * 1024
+"""Distance to the apply stream at which a table offers itself; the apply stream stands still meanwhile."""
+
+_RECORD_POSITION = """
+update _ts_live_sync.subscription_rel
+   set lsn = $1::pg_lsn, updated_at = pg_catalog.now()
+ where subname = $2::text and rrelid = $3::oid and state = 'f'
+"""
+
+_CHECK_EPOCH = """
+select 1 from _ts_live_sync.subscription where subname = $1::text and epoch = $2::bigint for share
+"""
+
+
+class _OneTable:
+    """Applies one table's changes and records its own position."""
+
+    def __init__(self, running: Running, table: TableRow) -> None:
+        self._running = running
+        self._table = table
+
+    def target_of(self, source_oid: int, final_lsn: int) -> TableName | None:
+        """Only this table's changes; the stream itself starts at the table's position."""
+        return self._table.target if source_oid == self._table.oid else None
+
+    def position_statements(self, position: int) -> tuple[PositionStatement, ...]:
+        """Record the table's position; check that no other engine took over."""
+        subscription = self._running.subscription.encode()
+        oid = str(self._table.oid).encode()
+        return (
+            PositionStatement(
+                _RECORD_POSITION, (format_lsn(position).encode(), subscription, oid), is_fence=True
+            ),
+            PositionStatement(_CHECK_EPOCH, (subscription, str(self._running.epoch).encode()), is_fence=True),
+        )
+
+    def applied(self, source_oid: int, changes: int) -> None:
+        """Count changes that have become durable."""
+        self._running.monitor.applied(source_oid, changes)
+
+
+class TableSync:
+    """The sync of one table, run by one worker thread."""
+
+    def __init__(
+        self, running: Running, table: TableRow, published: PublishedTable, *, shares_target: bool
+    ) -> None:
+        """Prepare.
+
+        Args:
+            running: The engine.
+            table: The table as recorded, in i, d or f.
+            published: What the publications give out of it.
+            shares_target: Other source tables land in the same target table.
+        """
+        self._running = running
+        self._table = table
+        self._published = published
+        self._shares_target = shares_target
+        self._slot = sync_slot_name(running.subscription, table.oid)
+
+    def run(self) -> None:
+        """Bring the table to s.
+
+        Raises:
+            TableError: The table cannot go on; its slot is already dropped.
+            EngineError: A server failed; the table goes on from its recorded state.
+            StoppedWaitingError: Asked to stop; likewise.
+        """
+        running = self._running
+        try:
+            with ReplicationConnection(running.config.source, f"sync {self._table.oid}") as walsender:
+                if self._table.state is TableState.FINISHEDCOPY and self._table.lsn is not None:
+                    with open_session(running.config.source, f"sync {self._table.oid}") as source:
+                        release_slot(source, self._slot)
+                    position = self._table.lsn
+                else:
+                    position = self._copy(walsender)
+                self._catch_up(walsender, position)
+            self._drop_slot()
+        except TableStoppedError as error:
+            self._drop_slot()
+            raise TableError(error.failure) from None
+        except TableError:
+            self._drop_slot()
+            raise
+        except PositionLostError:
+            raise EpochLostError(running.subscription) from None
+
+    def _drop_slot(self) -> None:
+        with open_session(self._running.config.source, f"sync {self._table.oid}") as source:
+            drop_slot(source, self._slot)
+
+    # --- d: the copy
+
+    def _copy(self, walsender: ReplicationConnection) -> int:
+        """Copy the table; return the position its rows stand for."""
+        running, table = self._running, self._table
+        with ExitStack() as stack:
+            target = stack.enter_context(
+                open_session(running.config.target, f"copy {table.oid}", extra=REPLICA_ROLE)
+            )
+            state = StateStore(target, running.subscription)
+            state.write_state(table.oid, TableState.DATASYNC, None)
+            running.monitor.state(table.oid, TableState.DATASYNC)
+            target_table = read_target_table(target, table.source, table.target)
+            self._require_empty(target)
+            source = stack.enter_context(open_session(running.config.source, f"copy {table.oid}"))
+            drop_slot(source, self._slot)
+            walsender = stack.enter_context(ReplicationConnection(running.config.source, f"slot {table.oid}"))
+            slot = walsender.create_slot(
+                self._slot,
+                on_blocked=lambda: self._say_who_blocks(source),
+                should_stop=running.stopping,
+            )
+            if slot is None:
+                raise StoppedWaitingError
+            running.monitor.activity(table.oid, "copying")
+            self._copy_in_snapshot(source, target, target_table, slot, state)
+        running.monitor.state(table.oid, TableState.FINISHEDCOPY)
+        return slot.consistent_lsn
+
+    def _require_empty(self, target: Session) -> None:
+        """Refuse to copy into rows that are not ours: they would be doubled or collide.
+
+        Raises:
+            TableError: There are rows, and no earlier copy of ours put them there.
+        """
+        if self._table.copy_again and self._shares_target:
+            raise TableError(
+                Failure(
+                    title=f"Target table {self._table.target} holds rows of several source tables",
+                    hint="The rows of one of them cannot be told apart to copy it again: delete them on the "
+                    "target yourself, or start the subscription over",
+                    side=Side.TARGET,
+                )
+            )
+        if self._table.copy_again or self._shares_target:
+            return
+        name = sql.Identifier(self._table.target.schema, self._table.target.table)
+        try:
+            occupied = target.execute(sql.SQL("select 1 from {} limit 1").format(name)).fetchone()
+        except psycopg.Error as error:
+            raise explain(error, Side.TARGET, f"looking into {self._table.target}") from None
+        if occupied is not None:
+            raise TableError(
+                Failure(
+                    title=f"Target table {self._table.target} already holds rows",
+                    hint="Copying into it would double them: empty it (or map the source table to another "
+                    "one with --table-map), then retry the table",
+                    side=Side.TARGET,
+                )
+            )
+
+    def _say_who_blocks(self, source: Session) -> None:
+        writer = oldest_writer(source)
+        if writer is not None:
+            self._running.monitor.activity(
+                self._table.oid, f"waiting for a transaction on the source to end: {writer}"
+            )
+
+    def _copy_in_snapshot(
+        self,
+        source: Session,
+        target: Session,
+        target_table: TargetTable,
+        slot: CreatedSlot,
+        state: StateStore,
+    ) -> None:
+        running, table = self._running, self._table
+        try:
+            source.execute("begin isolation level repeatable read, read only")
+            source.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(slot.snapshot)))
+        except psycopg.Error as error:
+            raise explain(error, Side.SOURCE, "taking the slot's snapshot") from None
+        try:
+            target.execute("begin")
+            if table.copy_again:
+                empty_tables(target, [target_table], restart_identity=False)
+        except psycopg.Error as error:
+            raise explain(error, Side.TARGET, f"emptying {table.target}") from None
+        copied = copy_rows(
+            source,
+            target,
+            self._published,
+            target_table,
+            on_progress=lambda rows, size_bytes: running.monitor.copied(table.oid, rows, size_bytes),
+            should_stop=running.stopping,
+        )
+        state.write_copied(table.oid, slot.consistent_lsn, copied.rows, copied.size_bytes)
+        state.require_epoch(running.epoch)
+        try:
+            target.execute("commit")
+        except psycopg.Error as error:
+            raise explain(error, Side.TARGET, f"committing the copy of {table.source}") from None
+        running.monitor.copied(table.oid, copied.rows, copied.size_bytes)
+        running.feed.emit(Severity.INFO, f"Copied {table.source}: {copied.rows:,} rows")
+
+    # --- f: catching up
+
+    def _catch_up(self, walsender: ReplicationConnection, position: int) -> None:
+        running, table = self._running, self._table
+        running.monitor.state(table.oid, TableState.FINISHEDCOPY)
+        with ExitStack() as stack:
+            target = stack.enter_context(
+                open_session(running.config.target, f"sync {table.oid}", extra=REPLICA_ROLE)
+            )
+            applier = Applier(
+                target,
+                _OneTable(running, table),
+                position,
+                should_stop=running.stopping,
+                tolerates_missing_rows=False,
+            )
+            walsender.start(self._slot, running.config.publications, position)
+            reader = StreamReader(walsender, position)
+            reader.start()
+            stack.callback(reader.close)
+            self._chase(applier, reader)
+            self._hand_over(applier, reader, StateStore(target, running.subscription))
+
+    def _chase(self, applier: Applier, reader: StreamReader) -> None:
+        """Apply until the tail is near, without anybody waiting for us."""
+        handover = self._running.handover
+
+        def is_near() -> bool:
+            return applier.position + _NEAR_TAIL_BYTES >= handover.apply_position
+
+        reader.ask_position()
+        self._stream_until(applier, reader, is_near)
+
+    def _hand_over(self, applier: Applier, reader: StreamReader, state: StateStore) -> None:
+        running = self._running
+        offer = running.handover.offer(self._table)
+        try:
+            running.monitor.activity(self._table.oid, "waiting for the apply stream to take over")
+            self._stream_until(applier, reader, offer.catch_up_to.done)
+            catch_up_to = offer.catch_up_to.result()
+            reader.ask_position()
+            self._stream_until(applier, reader, lambda: applier.position >= catch_up_to)
+            self._finish(applier, offer, state)
+        except BaseException as error:
+            if not offer.finished.done():
+                offer.finished.set_exception(error)
+            raise
+
+    def _finish(self, applier: Applier, offer: Offer, state: StateStore) -> None:
+        """Commit the last changes, then state s; only then may the apply stream go on."""
+        oid = self._table.oid
+        applier.commit()
+        state.write_state_owned(oid, TableState.SYNCDONE, applier.position, self._running.epoch)
+        self._running.monitor.state(oid, TableState.SYNCDONE)
+        offer.finished.set_result(applier.position)
+
+    def _stream_until(self, applier: Applier, reader: StreamReader, reached: Callable[[], bool]) -> None:
+        """Apply what comes until ``reached`` between source transactions; leave nothing uncommitted."""
+        running = self._running
+        last_commit = time.monotonic()
+        while True:
+            if not applier.in_source_transaction:
+                due = applier.uncommitted_changes and time.monotonic() - last_commit > _COMMIT_SECONDS
+                done = reached()
+                if done or due or applier.uncommitted_changes >= _COMMIT_CHANGES:
+                    applier.commit()
+                    reader.confirm(applier.durable)
+                    last_commit = time.monotonic()
+                if done:
+                    return
+                if running.stop.is_set():
+                    applier.commit()
+                    raise StoppedWaitingError
+            for message in reader.take(_TAKE_TIMEOUT_SECONDS):
+                applier.take(message)
+                if isinstance(message, Keepalive) or applier.in_source_transaction:
+                    continue
+                if applier.uncommitted_changes >= _COMMIT_CHANGES:
+                    applier.commit()
+                    reader.confirm(applier.durable)
+                    last_commit = time.monotonic()

@@ -1,0 +1,170 @@
+"""What the target knows of one table, and how a source relation's columns land in it.
+
+Columns are matched by name. A column that the target computes (GENERATED ALWAYS AS … STORED) is left to
+it. A published column that the target does not have is the table's error: dropping values silently is
+not an option.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from engine.catalog.table import TableName, quote_identifier
+from engine.connection.explain import explain
+from engine.connection.session import Session
+from engine.errors import Failure, Retry, Side, TableError
+
+_COLUMNS = """
+select a.attname, a.atttypid,
+       pg_catalog.format_type(a.atttypid, a.atttypmod),
+       a.attgenerated <> '', a.attidentity = 'a', c.relkind = 'p',
+       -- Equality of the type's own B-tree class, where that is not a built-in one (citext, …).
+       (select operator_schema.nspname
+          from pg_catalog.pg_type t
+          join pg_catalog.pg_opclass class
+            on class.opcintype = case when t.typtype = 'd' then t.typbasetype else t.oid end
+           and class.opcdefault
+           and class.opcmethod = (select oid from pg_catalog.pg_am where amname = 'btree')
+          join pg_catalog.pg_amop member
+            on member.amopfamily = class.opcfamily and member.amopstrategy = 3
+           and member.amoplefttype = class.opcintype and member.amoprighttype = class.opcintype
+          join pg_catalog.pg_operator operator on operator.oid = member.amopopr
+          join pg_catalog.pg_namespace operator_schema on operator_schema.oid = operator.oprnamespace
+         where t.oid = a.atttypid)
+  from pg_catalog.pg_attribute a
+  join pg_catalog.pg_class c on c.oid = a.attrelid
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+ where n.nspname = %s and c.relname = %s and c.relkind in ('r', 'p')
+   and a.attnum > 0 and not a.attisdropped
+ order by a.attnum
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetColumn:
+    """One column of a target table."""
+
+    name: str
+    type_oid: int
+    type_name: str
+    """As DDL would write it, for messages."""
+
+    is_generated: bool
+    is_identity_always: bool
+    equality_schema: str
+    """Where the type's equality operator lives; search_path is empty, so it must be named."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetTable:
+    """One table of the target."""
+
+    name: TableName
+    is_partitioned: bool
+    columns: dict[str, TargetColumn]
+
+    @property
+    def rows_of(self) -> sql.Composed:
+        """The table as statements that find rows name it: without the children of plain inheritance,
+        whose changes arrive under their own names, but with the partitions of a partitioned table."""
+        only = sql.SQL("") if self.is_partitioned else sql.SQL("only ")
+        return sql.Composed([only, sql.Identifier(self.name.schema, self.name.table)])
+
+
+def missing_table_error(source: TableName, target: TableName) -> TableError:
+    """The error of a table that has no counterpart."""
+    return TableError(
+        Failure(
+            title=f"Table {target} does not exist on the target (needed for {source})",
+            hint="Restore the schema of this table on the target, or map it with --table-map, then retry",
+            side=Side.TARGET,
+            retry=Retry.MANUAL,
+        )
+    )
+
+
+def read_target_table(target: Session, source_name: TableName, target_name: TableName) -> TargetTable:
+    """Read one table's columns from the target.
+
+    Raises:
+        TableError: The table does not exist.
+        EngineError: The target could not be read.
+    """
+    try:
+        rows = target.execute(_COLUMNS, (target_name.schema, target_name.table)).fetchall()
+    except psycopg.Error as error:
+        raise explain(error, Side.TARGET, f"reading the columns of {target_name}") from None
+    if not rows:
+        raise missing_table_error(source_name, target_name)
+    columns = {}
+    is_partitioned = False
+    for name, type_oid, type_name, is_generated, is_identity_always, partitioned, equality_schema in rows:
+        is_partitioned = bool(partitioned)
+        columns[str(name)] = TargetColumn(
+            name=str(name),
+            type_oid=int(str(type_oid)),
+            type_name=str(type_name),
+            is_generated=bool(is_generated),
+            is_identity_always=bool(is_identity_always),
+            equality_schema=str(equality_schema or "pg_catalog"),
+        )
+    return TargetTable(target_name, is_partitioned, columns)
+
+
+def match_columns(
+    source_name: TableName, source_columns: Sequence[str], table: TargetTable
+) -> tuple[tuple[int, TargetColumn], ...]:
+    """Pair each source column that has to be written with its target column.
+
+    Args:
+        source_name: For the message.
+        source_columns: Names in stream order.
+        table: The target table.
+
+    Returns:
+        Pairs of position in ``source_columns`` and target column; columns the target generates are left out.
+
+    Raises:
+        TableError: The target lacks some of the columns.
+    """
+    missing = [name for name in source_columns if name not in table.columns]
+    if missing:
+        listed = ", ".join(quote_identifier(name) for name in missing)
+        raise TableError(
+            Failure(
+                title=f"Target table {table.name} has no column {listed} (published by {source_name})",
+                hint="Add it to the target table with the type it has on the source, then retry the table",
+                side=Side.TARGET,
+                retry=Retry.MANUAL,
+            )
+        )
+    return tuple(
+        (position, table.columns[name])
+        for position, name in enumerate(source_columns)
+        if not table.columns[name].is_generated
+    )
+
+
+def empty_tables(target: Session, tables: Sequence[TargetTable], *, restart_identity: bool) -> None:
+    """Remove all rows of ``tables`` together, inside the open transaction.
+
+    TRUNCATE refuses a table that another one references, even where foreign keys are not enforced; then
+    the rows are deleted.
+
+    Raises:
+        psycopg.Error: The target refused both.
+    """
+    rows = [table.rows_of for table in tables]
+    truncate = sql.SQL("truncate {}{}").format(
+        sql.SQL(", ").join(rows), sql.SQL(" restart identity") if restart_identity else sql.SQL("")
+    )
+    try:
+        with target.transaction():
+            target.execute(truncate)
+    except psycopg.errors.FeatureNotSupported:
+        for table_rows in rows:
+            target.execute(sql.SQL("delete from {}").format(table_rows))

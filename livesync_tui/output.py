@@ -1,0 +1,43 @@
+"""The only place that prints: plain lines for people and logs, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+
+def line(text: str) -> None:
+    """One line on stdout, at once; a closed pipe is not our error to report."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        sys.stdout = None  # type: ignore[assignment]
+
+
+def error(text: str) -> None:
+    """One line on stderr."""
+    print(f"livesync-tui: {' '.join(text.split())}", file=sys.stderr, flush=True)
+
+
+def document(value: object) -> None:
+    """A JSON document on stdout."""
+    line(json.dumps(value, indent=2, default=str))
+
+
+class LogLines:
+    """Progress of a long command as timestamped lines, text or JSON."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+
+    def write(self, severity: str, text: str, fields: Mapping[str, object] | None = None) -> None:
+        """One line: time, severity, text, and in JSON the fields as well."""
+        now = datetime.now(UTC)
+        if self._as_json:
+            record = {"time": now.isoformat(timespec="milliseconds"), "level": severity, "message": text}
+            line(json.dumps({**record, **(fields or {})}, default=str))
+        else:
+            mark = "" if severity == "info" else f"{severity.upper()}: "
+            line(f"{now:%Y-%m-%d %H:%M:%S} {mark}{' '.join(text.split())}")

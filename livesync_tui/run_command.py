@@ -1,0 +1,101 @@
+"""``livesync-tui run``: an engine without a screen, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+from types import FrameType
+
+from engine.catalog.table_map import parse_table_map
+from engine.connection.endpoint import parse_endpoint
+from engine.errors import EngineError, Failure, Side
+from engine.feed import Feed
+from engine.replication.engine import Engine
+from engine.replication.subscription import SubscriptionConfig
+from engine.snapshot import Event, Phase, Snapshot, TableState
+from livesync_tui import output
+from livesync_tui.cli import EXIT_DONE, EXIT_FAILED, exit_code
+
+_SUMMARY_SECONDS = 10.0
+_POLL_SECONDS = 0.2
+
+_STOP_SECONDS = 60.0
+"""How long a stop may take: the engine itself waits 30 s for its workers."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the subscription until asked to stop; the exit code."""
+    config = SubscriptionConfig(
+        subscription=options.subscription,
+        publications=tuple(dict.fromkeys(options.publication)),
+        source=parse_endpoint(Side.SOURCE, options.source or ""),
+        target=parse_endpoint(Side.TARGET, options.target or ""),
+        table_map=parse_table_map(options.table_map),
+        sync_workers=options.table_sync_workers,
+        copy_data=options.copy_data,
+    )
+    log = output.LogLines(as_json=options.log_format == "json")
+
+    def show(event: Event) -> None:
+        log.write(event.severity.value, event.text)
+
+    engine = Engine(config, Feed(on_event=show))
+    stop = threading.Event()
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask_to_stop)
+    engine.start()
+    summarized = 0.0
+    while not engine.join(_POLL_SECONDS):
+        if stop.is_set():
+            engine.stop()
+            if not engine.join(_STOP_SECONDS):
+                raise EngineError(
+                    Failure(
+                        "The engine did not end in time; nothing is lost",
+                        hint="What was not committed on the target is applied again on the next start",
+                    )
+                )
+            break
+        snapshot = engine.snapshot()
+        if snapshot is not None and snapshot.taken_monotonic_seconds - summarized >= _SUMMARY_SECONDS:
+            summarized = snapshot.taken_monotonic_seconds
+            log.write("info", summary(snapshot), _fields(snapshot))
+    if engine.error is not None:
+        output.error(engine.error.failure.sentence())
+        return exit_code(engine.error)
+    snapshot = engine.snapshot()
+    stopped = snapshot is not None and snapshot.phase is Phase.STOPPED
+    if stopped and snapshot is not None:
+        log.write("info", f"Stopped at {snapshot.applied_lsn}; run again to go on", _fields(snapshot))
+    return EXIT_DONE if stopped else EXIT_FAILED
+
+
+def summary(snapshot: Snapshot) -> str:
+    """One line about everything."""
+    states = " ".join(f"{state.value}={snapshot.count(state)}" for state in TableState)
+    parts = [snapshot.phase.value, f"tables {states}"]
+    if snapshot.tables_set_aside:
+        parts.append(f"set aside {len(snapshot.tables_set_aside)}")
+    if snapshot.phase is Phase.COPYING:
+        parts.append(f"{sum(table.rows_copied for table in snapshot.tables):,} rows copied")
+    if snapshot.changes_per_second is not None:
+        parts.append(f"{snapshot.changes_per_second:,.0f} changes/s")
+    lag = "unknown" if snapshot.lag is None else f"{snapshot.lag.lag_bytes:,} bytes"
+    return ", ".join([*parts, f"lag {lag}"])
+
+
+def _fields(snapshot: Snapshot) -> dict[str, object]:
+    return {
+        "phase": snapshot.phase.value,
+        "tables": {state.value: snapshot.count(state) for state in TableState},
+        "tables_set_aside": len(snapshot.tables_set_aside),
+        "applied_lsn": snapshot.applied_lsn,
+        "source_flush_lsn": snapshot.source_flush_lsn,
+        "lag_bytes": None if snapshot.lag is None else snapshot.lag.lag_bytes,
+        "changes_per_second": snapshot.changes_per_second,
+    }

@@ -1,0 +1,187 @@
+"""The short commands about one subscription: check, status, refresh-publication, copy-sequences, drop."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from engine.catalog.table_map import parse_table_map
+from engine.checks.finding import Finding, Verdict
+from engine.checks.run import run_checks
+from engine.connection.endpoint import Endpoint, parse_endpoint
+from engine.connection.session import open_session
+from engine.cutover.sequences import copy_sequences
+from engine.errors import Side
+from engine.lsn import format_lsn
+from engine.replication.drop import drop_subscription
+from engine.replication.refresh import refresh_publication, unknown_subscription
+from engine.replication.state import StateStore
+from engine.replication.slots import require_subscription_name
+from engine.replication.status import SubscriptionStatus, read_status
+from engine.snapshot import TableState
+from livesync_tui import output
+from livesync_tui.cli import EXIT_BLOCKED, EXIT_DONE, EXIT_FAILED
+
+_REFRESH_SECONDS = 30.0
+_WATCH_SECONDS = 2.0
+
+
+def _endpoints(options: argparse.Namespace) -> tuple[Endpoint, Endpoint]:
+    return (
+        parse_endpoint(Side.SOURCE, options.source or ""),
+        parse_endpoint(Side.TARGET, options.target or ""),
+    )
+
+
+def check(options: argparse.Namespace) -> int:
+    """Run all checks; exit 3 when one blocks."""
+    findings = run_checks(*_endpoints(options))
+    blocked = any(finding.verdict is Verdict.BLOCKS for finding in findings)
+    if options.json:
+        output.document(
+            [
+                {**asdict(finding), "side": finding.side.value, "verdict": finding.verdict.value}
+                for finding in findings
+            ]
+        )
+    else:
+        for finding in findings:
+            _print_finding(finding)
+    return EXIT_BLOCKED if blocked else EXIT_DONE
+
+
+def _print_finding(finding: Finding) -> None:
+    output.line(f"{finding.verdict.value:8} {finding.side.value:6}  {finding.check}: {finding.found}")
+    if finding.verdict is not Verdict.OK:
+        for label, text in (("why", finding.why), ("fix", finding.fix)):
+            if text:
+                output.line(f"{'':17} {label}: {text}")
+
+
+def status(options: argparse.Namespace) -> int:
+    """Print the recorded state; exit 1 while a table is set aside or the subscription has an error."""
+    source = parse_endpoint(Side.SOURCE, options.source) if options.source else None
+    target = parse_endpoint(Side.TARGET, options.target or "")
+    while True:
+        with open_session(target, "status") as target_session:
+            if source is None:
+                found = read_status(target_session, options.subscription)
+            else:
+                with open_session(source, "status") as source_session:
+                    found = read_status(target_session, options.subscription, source_session)
+        _print_status(found, as_json=options.json)
+        if not options.watch:
+            return EXIT_FAILED if found.tables_set_aside or found.last_error else EXIT_DONE
+        time.sleep(_WATCH_SECONDS)
+
+
+def _lsn(lsn: int | None) -> str | None:
+    return None if lsn is None else format_lsn(lsn)
+
+
+def _print_status(found: SubscriptionStatus, *, as_json: bool) -> None:
+    if as_json:
+        output.document(
+            {
+                "subscription": found.subscription,
+                "publications": found.publications,
+                "position_lsn": _lsn(found.position_lsn),
+                "source_flush_lsn": _lsn(found.source_flush_lsn),
+                "lag_bytes": found.lag_bytes,
+                "last_replicated_txn_time": found.last_replicated_txn_time,
+                "updated_at": found.updated_at,
+                "last_error": found.last_error,
+                "states": {state.value: found.count(state) for state in TableState},
+                "tables": [
+                    {
+                        "source": str(table.source),
+                        "target": str(table.target),
+                        "state": table.state.value,
+                        "rows_copied": table.rows_copied,
+                        "last_error": table.last_error,
+                    }
+                    for table in found.tables
+                ],
+                "slots": None
+                if found.slots is None
+                else [
+                    {
+                        "name": slot.name,
+                        "active": slot.is_active,
+                        "confirmed_flush_lsn": _lsn(slot.confirmed_flush_lsn),
+                        "wal_status": slot.wal_status,
+                    }
+                    for slot in found.slots
+                ],
+            }
+        )
+        return
+    age_seconds = (datetime.now(UTC) - found.updated_at).total_seconds()
+    lag = "unknown" if found.lag_bytes is None else f"{found.lag_bytes:,} bytes"
+    output.line(f"subscription  {found.subscription} (publications {', '.join(found.publications)})")
+    output.line(
+        f"position      {_lsn(found.position_lsn) or 'none yet'}, lag {lag}, {age_seconds:,.0f} s old"
+    )
+    states = ", ".join(f"{found.count(state)} {state.word} ({state.value})" for state in TableState)
+    output.line(f"tables        {states}")
+    if found.last_error:
+        output.line(f"error         {found.last_error}")
+    for slot in found.slots or ():
+        active = "active" if slot.is_active else "not active"
+        output.line(f"slot          {slot.name}: {active}, WAL {slot.wal_status}")
+    for table in found.tables:
+        renamed = "" if table.source == table.target else f" -> {table.target}"
+        output.line(f"  {table.state.value}  {table.source}{renamed}  {table.rows_copied:,} rows copied")
+        if table.last_error:
+            output.line(f"     {table.last_error}")
+
+
+def refresh(options: argparse.Namespace) -> int:
+    """Have the subscription take up what its publications publish now."""
+    source, target = _endpoints(options)
+    table_map = parse_table_map(options.table_map) if options.table_map else None
+    taken_up = refresh_publication(
+        source, target, options.subscription, table_map, timeout_seconds=_REFRESH_SECONDS
+    )
+    output.line(
+        "The running engine has taken up the publication."
+        if taken_up
+        else "No engine is running; the next livesync-tui run takes up the publication."
+    )
+    return EXIT_DONE
+
+
+def copy_all_sequences(options: argparse.Namespace) -> int:
+    """Set the target's sequences; exit 1 when one could not be set."""
+    source, target = _endpoints(options)
+    require_subscription_name(options.subscription)
+    with open_session(source, "sequences") as source_session, open_session(target, "sequences") as session:
+        state = StateStore(session, options.subscription)
+        row = state.read() if state.exists() else None
+        if row is None:
+            raise unknown_subscription(options.subscription)
+        outcomes = copy_sequences(source_session, session, row.table_map)
+    problems = 0
+    for outcome in outcomes:
+        if outcome.problem:
+            problems += 1
+            output.error(f"{outcome.source}: {outcome.problem}")
+        else:
+            output.line(f"{outcome.target} = {outcome.value}")
+    output.line(f"{len(outcomes) - problems} of {len(outcomes)} sequences set.")
+    return EXIT_FAILED if problems else EXIT_DONE
+
+
+def drop(options: argparse.Namespace) -> int:
+    """Remove slots and state."""
+    dropped = drop_subscription(*_endpoints(options), options.subscription)
+    for slot in dropped.slots:
+        output.line(f"Dropped replication slot {slot} on the source.")
+    output.line(
+        f"Removed the state of {options.subscription} from the target; its tables keep their rows."
+        if dropped.had_state
+        else f"The target had no state of {options.subscription}."
+    )
+    return EXIT_DONE
