@@ -142,8 +142,11 @@ class Applier:
         if decoded is not None:
             self._dispatch(decoded)
 
-    def commit(self) -> None:
+    def commit(self, *, even_if_still: bool = False) -> None:
         """Make everything up to :attr:`position` durable; only between source transactions.
+
+        Args:
+            even_if_still: Run the position statements although neither rows nor position are new.
 
         Raises:
             TableStoppedError: A change of this transaction cannot be applied.
@@ -151,7 +154,8 @@ class Applier:
             EngineError: The target failed; whether it committed is known after reconnecting.
         """
         assert not self.in_source_transaction
-        if self.position <= self.durable and not self._in_target_transaction:
+        is_new = self.position > self.durable or self._in_target_transaction
+        if not is_new and not even_if_still:
             return
         position = self.position
         self._begin()

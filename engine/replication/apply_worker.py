@@ -182,6 +182,9 @@ class ApplyWorker:
         stop_deadline: float | None = None
         while True:
             messages = reader.take(_TAKE_TIMEOUT_SECONDS)
+            if not messages:
+                # On a quiet source nothing comes by itself that would tell how far we are.
+                reader.ask_position()
             for message in messages:
                 if applier.uncommitted_changes == 0:
                     opened_at = time.monotonic()
@@ -209,9 +212,11 @@ class ApplyWorker:
             running.handover.apply_position = applier.position
             self._read_inbox()
             now = time.monotonic()
-            if applier.uncommitted_changes or (
-                applier.position > applier.durable
-                and (now - idle_since_record > _IDLE_POSITION_SECONDS or self._is_leaving)
+            is_due = now - idle_since_record > _IDLE_POSITION_SECONDS or self._is_leaving
+            if (
+                applier.uncommitted_changes
+                or self._reached(applier.position)
+                or (applier.position > applier.durable and is_due)
             ):
                 self._commit(applier, reader)
                 idle_since_record = now
@@ -222,7 +227,7 @@ class ApplyWorker:
 
     def _commit(self, applier: Applier, reader: StreamReader) -> None:
         reached = self._reached(applier.position)
-        applier.commit()
+        applier.commit(even_if_still=bool(reached))
         for table in reached:
             self._tables[table.oid] = replace(table, state=TableState.READY)
             self._running.monitor.state(table.oid, TableState.READY)

@@ -320,7 +320,11 @@ class TableSync:
                 if running.stop.is_set():
                     applier.commit()
                     raise StoppedWaitingError
-            for message in reader.take(_TAKE_TIMEOUT_SECONDS):
+            messages = reader.take(_TAKE_TIMEOUT_SECONDS)
+            if not messages:
+                # On a quiet source nothing comes by itself that would tell how far we are.
+                reader.ask_position()
+            for message in messages:
                 applier.take(message)
                 if isinstance(message, Keepalive) or applier.in_source_transaction:
                     continue

@@ -1,0 +1,136 @@
+"""``--table-map``: where source tables land on the target (seed "6.1 Start Livesync", flag ``--table-map``).
+
+Each map is ``{"source": {"schema": …, "table": …}, "target": {"schema": …, "table": …}}``. Without
+``table`` it renames a whole schema. ``source.table`` is a regular expression that has to match the whole
+name, so many tables may land in one. The first map that matches decides; a table that none matches keeps
+its name. Imports only the standard library beside the engine's errors.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from engine.catalog.table import TableName
+from engine.errors import Failure, Retry, UsageError
+
+_EXAMPLE = (
+    'Write it as {"source": {"schema": "public", "table": "metrics"}, '
+    '"target": {"schema": "public", "table": "metrics_data"}}; "table" may be left out of both'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TableMapping:
+    """One map."""
+
+    source_schema: str
+    source_table: str | None
+    """Regular expression, or None for every table of the schema."""
+
+    target_schema: str
+    target_table: str | None
+
+    def apply(self, name: TableName) -> TableName | None:
+        """Where ``name`` lands by this map, or None when it does not match."""
+        if name.schema != self.source_schema:
+            return None
+        if self.source_table is not None and not re.fullmatch(self.source_table, name.table):
+            return None
+        return TableName(self.target_schema, self.target_table or name.table)
+
+    def to_json(self) -> dict[str, dict[str, str]]:
+        """The map as it is written on the command line."""
+        source = {"schema": self.source_schema}
+        target = {"schema": self.target_schema}
+        if self.source_table is not None:
+            source["table"] = self.source_table
+        if self.target_table is not None:
+            target["table"] = self.target_table
+        return {"source": source, "target": target}
+
+
+@dataclass(frozen=True, slots=True)
+class TableMap:
+    """All maps in the order they were given."""
+
+    mappings: tuple[TableMapping, ...] = ()
+
+    def target_of(self, name: TableName) -> TableName:
+        """Where a source table lands."""
+        for mapping in self.mappings:
+            target = mapping.apply(name)
+            if target is not None:
+                return target
+        return name
+
+    def schema_of(self, schema: str) -> str:
+        """Where things of a schema that are not tables land: only maps without ``table`` say so."""
+        for mapping in self.mappings:
+            if mapping.source_schema == schema and mapping.source_table is None:
+                return mapping.target_schema
+        return schema
+
+    def to_json(self) -> list[dict[str, dict[str, str]]]:
+        """For storing; :meth:`from_json` reads it back."""
+        return [mapping.to_json() for mapping in self.mappings]
+
+    @staticmethod
+    def from_json(value: Sequence[object]) -> TableMap:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            UsageError: It is not a list of maps.
+        """
+        return TableMap(tuple(_mapping(item, number) for number, item in enumerate(value, start=1)))
+
+
+def parse_table_map(texts: Sequence[str]) -> TableMap:
+    """Read the values of ``--table-map``.
+
+    Raises:
+        UsageError: One of them is not a map; the message says which and why.
+    """
+    mappings = []
+    for number, text in enumerate(texts, start=1):
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError as error:
+            _refuse(number, f"it is not JSON ({error.msg} at character {error.pos + 1})")
+        mappings.append(_mapping(value, number))
+    return TableMap(tuple(mappings))
+
+
+def _mapping(value: object, number: int) -> TableMapping:
+    if not isinstance(value, dict) or set(value) != {"source", "target"}:
+        _refuse(number, 'it needs exactly the keys "source" and "target"')
+    source_schema, source_table = _side(value["source"], "source", number)
+    target_schema, target_table = _side(value["target"], "target", number)
+    if source_table is not None:
+        try:
+            re.compile(source_table)
+        except re.error as error:
+            _refuse(number, f'source "table" is not a regular expression ({error})')
+    if source_table is None and target_table is not None:
+        _refuse(number, 'a target "table" needs a source "table"')
+    return TableMapping(source_schema, source_table, target_schema, target_table)
+
+
+def _side(value: object, side: str, number: int) -> tuple[str, str | None]:
+    if not isinstance(value, dict) or not set(value) <= {"schema", "table"}:
+        _refuse(number, f'{side} may hold only "schema" and "table"')
+    schema, table = value.get("schema"), value.get("table")
+    if not isinstance(schema, str) or not schema:
+        _refuse(number, f'{side} needs a "schema"')
+    if table is not None and (not isinstance(table, str) or not table):
+        _refuse(number, f'{side} "table" must be a name')
+    return schema, table
+
+
+def _refuse(number: int, why: str) -> NoReturn:
+    raise UsageError(
+        Failure(f"--table-map number {number} cannot be used: {why}", hint=_EXAMPLE, retry=Retry.NEVER)
+    )

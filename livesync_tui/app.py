@@ -1,0 +1,218 @@
+"""The application on the terminal: which step is shown, leaving, and how it ends when something breaks."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from textual.app import App
+
+from livesync_tui.theme import NIGHT
+from screens.connect import ConnectScreen
+from screens.cutover import CutoverScreen
+from screens.done import DoneScreen
+from screens.format import visible
+from screens.live import LiveScreen
+from screens.migration import Step, step_closed
+from screens.modals.confirm import LeaveModal
+from screens.publication import PublicationScreen
+from screens.report import after_exit_text, leaving_text
+from screens.review import ReviewScreen
+from screens.schema import SchemaScreen
+from screens.services import MigrationServices
+from screens.start import StartScreen
+from screens.tables import TablesScreen
+from screens.wizard import LeaveRequested, StepRequested, WizardScreen
+
+_WATCH_TERMINAL_SECONDS = 3.0
+"""A terminal that is gone makes Textual's input thread spin at full speed, so it is noticed soon."""
+
+NARROW_BELOW_COLUMNS = 112
+"""The rail with all steps in words needs that many."""
+
+_SCREENS: dict[Step, type[WizardScreen]] = {
+    Step.START: StartScreen,
+    Step.CONNECT: ConnectScreen,
+    Step.TABLES: TablesScreen,
+    Step.SCHEMA: SchemaScreen,
+    Step.PUBLICATION: PublicationScreen,
+    Step.REVIEW: ReviewScreen,
+    Step.LIVE: LiveScreen,
+    Step.CUTOVER: CutoverScreen,
+    Step.DONE: DoneScreen,
+}
+
+
+class MigrationApp(App[None], inherit_bindings=False):
+    """The wizard."""
+
+    TITLE = "livesync"
+    ENABLE_COMMAND_PALETTE = False
+
+    def __init__(
+        self,
+        services: MigrationServices,
+        *,
+        refresh_seconds: float = 1.0,
+        theme: str = NIGHT.name,
+        terminal_is_there: Callable[[], bool] | None = None,
+    ) -> None:
+        super().__init__()
+        self.HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (NARROW_BELOW_COLUMNS, "-wide")]
+        self.services = services
+        self._refresh_seconds = refresh_seconds
+        self._terminal_is_there = terminal_is_there
+        self.register_theme(NIGHT)
+        self.theme = theme
+
+    # Which step is shown.
+
+    def first_step(self) -> Step:
+        """Saved migrations when there are any, otherwise straight to the connections."""
+        services = self.services
+        found = services.saved_migrations() or services.unreadable_migrations()
+        if found and not services.starts_new:
+            return Step.START
+        services.begin()
+        return Step.CONNECT
+
+    def _screen(self, step: Step) -> WizardScreen:
+        if step is Step.LIVE:
+            return LiveScreen(self.services, self._refresh_seconds)
+        return _SCREENS[step](self.services)
+
+    def on_mount(self) -> None:
+        """Show the first step."""
+        self.push_screen(self._screen(self.first_step()))
+        if self._terminal_is_there is not None:
+            self.set_interval(_WATCH_TERMINAL_SECONDS, self._watch_terminal)
+
+    def on_step_requested(self, request: StepRequested) -> None:
+        """Show another step, and remember that it was reached."""
+        services = self.services
+        migration = services.migration
+        closed = step_closed(migration, request.step)
+        if closed is not None:
+            self.notify(f"{request.step.title} is closed: {closed}.", markup=False)
+            return
+        # A start page of a migration that has no answers yet is nothing to remember.
+        if migration.source_conninfo and request.step is not Step.START:
+            furthest = max(migration.furthest_step, request.step, key=lambda step: step.number)
+            failure = services.record(
+                replace(migration, step=request.step, furthest_step=furthest, updated_at=services.now())
+            )
+            if failure is not None:
+                self.notify(visible(failure.sentence()), severity="error", markup=False)
+        self.switch_screen(self._screen(request.step))
+
+    # Leaving.
+
+    def on_leave_requested(self, _request: LeaveRequested) -> None:
+        """Ask before leaving, and say what stays behind."""
+        services = self.services
+        engine = services.engine
+        if services.migration.cutover.done_at is not None:
+            self.exit()
+            return
+        snapshot = engine.snapshot() if engine is not None else None
+        retained = (
+            snapshot.lag.retained_wal_bytes if snapshot is not None and snapshot.lag is not None else None
+        )
+        text = leaving_text(services.migration, retained)
+        act = "Leave" if engine is None else "Stop and record (resume later)"
+        self.push_screen(LeaveModal(text, act=act), self._left)
+
+    def _left(self, confirmed: bool | None) -> None:
+        if confirmed:
+            self.exit()
+
+    def leave_now(self) -> None:
+        """Leave without asking: the terminal is gone or a signal came. Safe from a signal handler."""
+        self._stop_engine()
+        loop = self._loop
+        if loop is not None:
+            # The loop may be asleep; posting from a signal handler alone does not wake it.
+            loop.call_soon_threadsafe(self.exit)
+
+    def _stop_engine(self) -> None:
+        engine = self.services.engine
+        if engine is not None:
+            engine.stop()
+
+    def _watch_terminal(self) -> None:
+        if self._terminal_is_there is not None and not self._terminal_is_there():
+            self.leave_now()
+
+    def finish(self) -> str:
+        """Stop the engine and wait for it; what to print on the normal terminal. Called after the run."""
+        services = self.services
+        stopped: bool | None = None
+        if services.engine is not None and services.migration.cutover.done_at is None:
+            stopped = services.stop_engine() is True
+        return after_exit_text(services.migration, stopped, services.drop_command())
+
+    # When something breaks.
+
+    def _fatal_error(self) -> None:
+        """Say that the program broke, without local variables: they may hold connection strings."""
+        error = self._exception
+        self.bell()
+        self._exit_renderables.append(self._crash_report(error))
+        self._close_messages_no_wait()
+
+    def _crash_report(self, error: Exception | None) -> str:
+        log = self.services.log_path
+        text = self.services.redact(crash_text(error))
+        written = self.services.write_file("crash.txt", text)
+        where = f" Written to {written}." if isinstance(written, Path) else ""
+        about = f" The log is {log}." if log is not None else ""
+        said = f"livesync-tui broke off; this is a bug.{where}{about}"
+        return f"{said}\nReplication stops at a recorded position.\n{text}"
+
+
+def crash_text(error: BaseException | None) -> str:
+    """Where the program broke: the error's class, its message, and the lines that led there."""
+    if error is None:
+        return "unknown error"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
+    return "\n".join([f"{type(error).__name__}: {error}", *lines])
+
+
+def build_app(
+    *,
+    source: str = "",
+    target: str = "",
+    subscription: str = "",
+    stop_writers: Callable[[], None] | None = None,
+    folder: Path | None = None,
+    log_path: Path | None = None,
+    theme: str = NIGHT.name,
+    terminal_is_there: Callable[[], bool] | None = None,
+) -> MigrationApp:
+    """The wizard with its real services.
+
+    Args:
+        source: Connection string to prefill, such as ``$SOURCE``.
+        target: The same for the target.
+        subscription: Name to use for a new migration; made from the source database's name when empty.
+        stop_writers: Stops the application's writers and returns when they have stopped; the demo's.
+        folder: Where saved migrations live; the user's state directory when None.
+        log_path: Where the log is written, for the person to know.
+        theme: Name of a theme of Textual's or of :mod:`livesync_tui.theme`.
+        terminal_is_there: Whether the terminal still exists; None does not watch it.
+    """
+    # psycopg takes a tenth of a second to import; the App itself does not need it.
+    from livesync_tui.services import LivesyncServices
+
+    services = LivesyncServices(
+        source=source,
+        target=target,
+        subscription=subscription,
+        stop_writers=stop_writers,
+        folder=folder,
+        log_path=log_path,
+    )
+    return MigrationApp(services, theme=theme, terminal_is_there=terminal_is_there)

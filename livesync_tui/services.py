@@ -1,0 +1,381 @@
+"""What the screens ask for, done with the engine: the only place that knows both sides.
+
+Holds the two endpoints with their passwords, the saved migration, and the engine. Every method that
+talks to a server opens its own session and returns a value or a Failure; none raises into a screen.
+"""
+
+from __future__ import annotations
+
+import functools
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from engine.catalog.planned import PublicationPlan
+from engine.catalog.publication_plan import apply_plan, plan_publication
+from engine.catalog.table import SourceTable, TableName
+from engine.catalog.table_map import TableMap
+from engine.catalog.tables import list_tables, missing_tables
+from engine.checks.finding import Finding
+from engine.checks.run import run_checks
+from engine.connection.endpoint import Endpoint, parse_endpoint
+from engine.connection.probe import probe_server
+from engine.connection.session import open_session
+from engine.connection.summary import EndpointSummary, ServerSummary
+from engine.cutover.compare import compare_tables
+from engine.cutover.drain import drain
+from engine.cutover.sequences import copy_sequences
+from engine.cutover.writers import write_activity
+from engine.errors import EngineError, Failure, Retry, Side
+from engine.feed import Feed
+from engine.replication.drop import drop_subscription
+from engine.replication.engine import Engine
+from engine.replication.subscription import SubscriptionConfig
+from engine.schema.dump import dump_schema
+from engine.schema.restore import apply_script
+from engine.schema.script import SchemaScript, ScriptOutcome
+from engine.view import EngineView
+from livesync_tui.paths import state_directory
+from livesync_tui.saved import SavedMigrations, new_migration
+from screens.migration import SavedMigration
+from screens.services import (
+    ComparisonProgress,
+    ComparisonResult,
+    DrainResult,
+    SequencesResult,
+    TableDifference,
+    WriterReading,
+)
+
+Parameters = ParamSpec("Parameters")
+Value = TypeVar("Value")
+
+_STOP_SECONDS = 60.0
+"""Finishing the open target transaction takes as long as the largest batch; a minute is many of them."""
+
+_DRAIN_SECONDS = 120.0
+
+_SAME_NAMES = TableMap()
+
+_SECRET_KEYWORDS = frozenset({"password", "sslpassword", "oauth_client_secret"})
+"""libpq keywords that are not written down."""
+
+
+def failure_of(error: Exception, doing: str) -> Failure:
+    """An error as a value; of what the engine did not raise on purpose only the class is told."""
+    if isinstance(error, EngineError):
+        return error.failure
+    if isinstance(error, OSError):
+        return Failure(f"{doing} failed", detail=error.strerror or "", retry=Retry.MANUAL)
+    return Failure(
+        f"Internal error while {doing}",
+        detail=type(error).__name__,
+        hint="This is a bug in livesync-tui; try again, and report it with the log file",
+    )
+
+
+def returns_failure(
+    doing: str,
+) -> Callable[[Callable[Parameters, Value]], Callable[Parameters, Value | Failure]]:
+    """Make a method return what it would have raised."""
+
+    def decorate(method: Callable[Parameters, Value]) -> Callable[Parameters, Value | Failure]:
+        @functools.wraps(method)
+        def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Value | Failure:
+            try:
+                return method(*args, **kwargs)
+            except Exception as error:
+                return failure_of(error, doing)
+
+        return call
+
+    return decorate
+
+
+class LivesyncServices:
+    """Implements :class:`screens.services.MigrationServices`."""
+
+    def __init__(
+        self,
+        *,
+        source: str = "",
+        target: str = "",
+        subscription: str = "",
+        stop_writers: Callable[[], None] | None = None,
+        folder: Path | None = None,
+        log_path: Path | None = None,
+    ) -> None:
+        self._saved = SavedMigrations(folder or state_directory())
+        self._given = {Side.SOURCE: source, Side.TARGET: target}
+        self._subscription = subscription
+        self._stop_writers = stop_writers
+        self._log_path = log_path
+        self._endpoints: dict[Side, Endpoint] = {}
+        self._typed: dict[Side, str] = {}
+        """Connection strings as they were used, for the masked inputs."""
+
+        self._engine: Engine | None = None
+        self._list: tuple[tuple[SavedMigration, ...], tuple[Failure, ...]] | None = None
+        self._migration = new_migration(self.now(), subscription)
+
+    # This machine.
+
+    @property
+    def migration(self) -> SavedMigration:
+        return self._migration
+
+    @property
+    def starts_new(self) -> bool:
+        return self._stop_writers is not None
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic_seconds(self) -> float:
+        return time.monotonic()
+
+    def _read_all(self) -> tuple[tuple[SavedMigration, ...], tuple[Failure, ...]]:
+        if self._list is None:
+            self._list = self._saved.read_all()
+        return self._list
+
+    def saved_migrations(self) -> tuple[SavedMigration, ...]:
+        return self._read_all()[0]
+
+    def unreadable_migrations(self) -> tuple[Failure, ...]:
+        return self._read_all()[1]
+
+    def begin(self) -> None:
+        self._migration = new_migration(self.now(), self._subscription)
+        self._endpoints = {}
+        self._typed = {}
+
+    def resume(self, migration_id: str) -> Failure | None:
+        try:
+            migration = self._saved.read(migration_id)
+            self._endpoints = {
+                side: self._with_known_password(side, conninfo)
+                for side, conninfo in (
+                    (Side.SOURCE, migration.source_conninfo),
+                    (Side.TARGET, migration.target_conninfo),
+                )
+            }
+        except EngineError as error:
+            return error.failure
+        self._migration = migration
+        self._typed = {}
+        return None
+
+    def _with_known_password(self, side: Side, conninfo: str) -> Endpoint:
+        """A stored connection, with the password of ``$SOURCE`` or ``$TARGET`` when that is the same place."""
+        endpoint = parse_endpoint(side, conninfo)
+        if not self._given[side]:
+            return endpoint
+        try:
+            given = parse_endpoint(side, self._given[side])
+        except EngineError:
+            return endpoint
+        same = all(
+            given.parameters.get(key) == endpoint.parameters.get(key)
+            for key in ("host", "port", "dbname", "user")
+        )
+        return given if same else endpoint
+
+    def forget(self, migration_id: str) -> Failure | None:
+        self._list = None
+        try:
+            self._saved.forget(migration_id)
+        except OSError as error:
+            return failure_of(error, "Removing the migration's folder")
+        return None
+
+    def record(self, migration: SavedMigration) -> Failure | None:
+        self._migration = migration
+        if not migration.source_conninfo:
+            return None
+        self._list = None
+        try:
+            self._saved.write(migration)
+        except (EngineError, OSError) as error:
+            return failure_of(error, "Writing the migration's answers")
+        return None
+
+    @returns_failure("Writing the file")
+    def write_file(self, name: str, text: str) -> Path:
+        return self._saved.write_file(self._migration.id, name, text)
+
+    def redact(self, text: str) -> str:
+        for endpoint in self._endpoints.values():
+            if endpoint.password is not None:
+                text = text.replace(endpoint.password.reveal(), "…")
+        return text
+
+    @property
+    def log_path(self) -> Path | None:
+        return self._log_path
+
+    # The two connections.
+
+    def prefilled(self, side: Side) -> str:
+        migration = self._migration
+        stored = migration.source_conninfo if side is Side.SOURCE else migration.target_conninfo
+        return self._typed.get(side) or stored or self._given[side]
+
+    @returns_failure("reading the connection string")
+    def preview_connection(self, side: Side, text: str) -> EndpointSummary:
+        return parse_endpoint(side, text).summary()
+
+    @returns_failure("reading the connection string")
+    def use_connection(self, side: Side, text: str) -> EndpointSummary:
+        endpoint = parse_endpoint(side, text)
+        self._typed[side] = text
+        self._endpoints[side] = endpoint
+        return endpoint.summary()
+
+    def endpoint(self, side: Side) -> EndpointSummary | None:
+        endpoint = self._endpoints.get(side)
+        return None if endpoint is None else endpoint.summary()
+
+    def conninfo(self, side: Side) -> str:
+        endpoint = self._endpoints.get(side)
+        if endpoint is None:
+            return ""
+        harmless = {key: value for key, value in endpoint.parameters.items() if key not in _SECRET_KEYWORDS}
+        return Endpoint(side, harmless, None).conninfo()
+
+    def give_password(self, side: Side, password: str) -> None:
+        self._endpoints[side] = self._known(side).with_password(password)
+
+    def _known(self, side: Side) -> Endpoint:
+        """The endpoint of a side.
+
+        Raises:
+            UsageError: None was given yet.
+        """
+        endpoint = self._endpoints.get(side)
+        return parse_endpoint(side, "") if endpoint is None else endpoint
+
+    @property
+    def _source(self) -> Endpoint:
+        return self._known(Side.SOURCE)
+
+    @property
+    def _target(self) -> Endpoint:
+        return self._known(Side.TARGET)
+
+    @returns_failure("connecting")
+    def probe(self, side: Side) -> ServerSummary:
+        return probe_server(self._known(side))
+
+    @returns_failure("running the checks")
+    def run_checks(self) -> tuple[Finding, ...]:
+        return run_checks(self._source, self._target, sync_workers=self._migration.sync_workers)
+
+    # Tables, schema, publication.
+
+    @returns_failure("reading the table list")
+    def list_tables(self) -> tuple[SourceTable, ...]:
+        with open_session(self._source, "table list") as session:
+            return tuple(list_tables(session))
+
+    @returns_failure("looking at the target's tables")
+    def missing_tables(self) -> tuple[TableName, ...]:
+        with open_session(self._target, "missing tables") as session:
+            return tuple(missing_tables(session, self._migration.tables))
+
+    @returns_failure("dumping the schema")
+    def dump_schema(self) -> SchemaScript:
+        version = probe_server(self._source).version_number
+        return dump_schema(self._source, version)
+
+    @returns_failure("applying the schema")
+    def apply_schema(self, script: SchemaScript) -> ScriptOutcome:
+        return apply_script(self._target, script.text)
+
+    @returns_failure("comparing with the source's publication")
+    def plan_publication(self) -> PublicationPlan:
+        with open_session(self._source, "publication plan") as session:
+            chosen = set(self._migration.tables)
+            tables = [table for table in list_tables(session) if table.name in chosen]
+            return plan_publication(session, self._migration.publication, tables)
+
+    @returns_failure("changing the source")
+    def apply_publication(self, plan: PublicationPlan) -> None:
+        with open_session(self._source, "publication") as session:
+            apply_plan(session, plan)
+
+    # The engine.
+
+    @property
+    def engine(self) -> EngineView | None:
+        return self._engine
+
+    @returns_failure("starting the engine")
+    def start_engine(self) -> None:
+        if self._engine is not None and not self._engine.join(0):
+            return
+        migration = self._migration
+        config = SubscriptionConfig(
+            subscription=migration.subscription,
+            publications=(migration.publication,),
+            source=self._source,
+            target=self._target,
+            table_map=_SAME_NAMES,
+            sync_workers=migration.sync_workers,
+        )
+        engine = Engine(config, Feed())
+        engine.start()
+        self._engine = engine
+
+    @returns_failure("stopping the engine")
+    def stop_engine(self) -> bool:
+        if self._engine is None:
+            return True
+        self._engine.stop()
+        return self._engine.join(_STOP_SECONDS)
+
+    # Cutover.
+
+    @property
+    def can_stop_writers(self) -> bool:
+        return self._stop_writers is not None
+
+    @returns_failure("stopping the writers")
+    def stop_writers(self) -> None:
+        if self._stop_writers is not None:
+            self._stop_writers()
+
+    @returns_failure("looking for writers")
+    def write_activity(self) -> WriterReading:
+        with open_session(self._source, "write activity") as session:
+            raise NotImplementedError
+
+    @returns_failure("applying what was written")
+    def drain(self) -> DrainResult:
+        raise NotImplementedError
+
+    @returns_failure("carrying the sequences over")
+    def copy_sequences(self) -> SequencesResult:
+        with (
+            open_session(self._source, "sequences") as source,
+            open_session(self._target, "sequences") as target,
+        ):
+            outcomes = copy_sequences(source, target, _SAME_NAMES)
+        problems = tuple(f"{outcome.source}: {outcome.problem}" for outcome in outcomes if outcome.problem)
+        return SequencesResult(len(outcomes) - len(problems), problems)
+
+    @returns_failure("comparing row by row")
+    def compare_tables(self, on_progress: Callable[[ComparisonProgress], None]) -> ComparisonResult:
+        raise NotImplementedError
+
+    def drop_command(self) -> str:
+        subscription = shlex.quote(self._migration.subscription)
+        return f'livesync-tui drop --subscription {subscription} --source "$SOURCE" --target "$TARGET"'
+
+    @returns_failure("cleaning up both servers")
+    def drop(self) -> None:
+        drop_subscription(self._source, self._target, self._migration.subscription)

@@ -1,0 +1,339 @@
+"""Step 2: the two databases, tried and checked before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.types import CSSPathType
+from textual.widget import Widget
+from textual.widgets import Button, DataTable, Input, Static
+
+from engine.checks.finding import Finding, Verdict
+from engine.connection.summary import EndpointSummary, ServerSummary
+from engine.errors import Failure, Side
+from screens.fitted_table import Column, FittedTable
+from screens.format import cell, human_bytes, human_milliseconds, plain, plural, visible
+from screens.migration import Step, subscription_name_for
+from screens.modals.failure import failure_text
+from screens.modals.text import TextModal
+from screens.services import MigrationServices
+from screens.wizard import WizardScreen
+
+_HELP = """
+Paste the connection string of each database: a URI (postgresql://user:password@host:5432/database) or
+libpq keywords (host=… dbname=…). Quotes and `export SOURCE=` around it are taken off. The strings are
+masked; what was understood is shown below each, without the password. Passwords stay in memory.
+
+"Test both" connects, looks at the servers and runs the checks. Nothing is changed on either server.
+A finding that blocks has to be fixed first; press enter on it for the reason and the fix.
+"""
+
+_ORDER = {Verdict.BLOCKS: 0, Verdict.UNKNOWN: 1, Verdict.WARNING: 2, Verdict.OK: 3}
+_WORDS = {
+    Verdict.BLOCKS: ("✗ blocks", "bad"),
+    Verdict.UNKNOWN: ("? unknown", "warn"),
+    Verdict.WARNING: ("! warning", "warn"),
+    Verdict.OK: ("✓ ok", "good"),
+}
+
+
+_COLUMNS = (
+    Column("Verdict", "verdict", width=9),
+    Column("Side", "side", width=6),
+    Column("Check", "check", weight=2),
+    Column("Found", "found", weight=4),
+)
+
+
+def endpoint_line(parsed: EndpointSummary | Failure) -> Content:
+    """What was understood of a connection string; never the string itself."""
+    if isinstance(parsed, Failure):
+        return plain(f"{parsed.title}. {parsed.hint}", "$text-error")
+    password = "set" if parsed.has_password else "not given"
+    user = f"{parsed.user}@" if parsed.user else ""
+    where = f"{user}{parsed.host}:{parsed.port}/{parsed.database}"
+    return plain(f"password {password}, sslmode {parsed.sslmode}: {where}", "dim")
+
+
+def server_line(summary: ServerSummary | Failure) -> Content:
+    """What connecting found out, on one line."""
+    if isinstance(summary, Failure):
+        said = f": {summary.detail}" if summary.detail else ""
+        return plain(f"✗ {summary.title}{said}", "$text-error")
+    role = "superuser" if summary.is_superuser else "may replicate" if summary.can_replicate else "plain role"
+    parts = [
+        f"PostgreSQL {summary.version}",
+        f"{summary.user}, {role}",
+        "STANDBY" if summary.is_standby else "primary",
+        "TLS" if summary.uses_tls else "no TLS",
+        human_milliseconds(summary.round_trip_seconds),
+        human_bytes(summary.database_size_bytes),
+    ]
+    if summary.timescaledb_version:
+        parts.append(f"TimescaleDB {summary.timescaledb_version}")
+    return Content.assemble(("✓ ", "$text-success"), visible(" · ".join(parts)))
+
+
+def finding_text(finding: Finding) -> str:
+    """A finding with its reason and fix, for reading and copying."""
+    parts = [
+        f"{finding.check} on the {finding.side.value}: {finding.verdict.value}",
+        f"Found\n{finding.found}",
+    ]
+    if finding.why:
+        parts.append(f"Why it matters\n{finding.why}")
+    if finding.fix:
+        parts.append(f"What to do\n{finding.fix}")
+    return "\n\n".join(parts)
+
+
+class ConnectScreen(WizardScreen):
+    """Asks for the two connections."""
+
+    STEP = Step.CONNECT
+    QUESTION = "Which database is moved, and where to?"
+    HELP_TEXT = _HELP
+    CSS_PATH: ClassVar[CSSPathType | None] = ["wizard.tcss", "connect.tcss"]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("t", "test", "Test", id="connect.test", tooltip="Connect to both and run the checks."),
+        Binding("r", "test", "Re-run", id="connect.rerun", show=False, tooltip="Run the checks again."),
+        Binding(
+            "e", "error_details", "Error", id="connect.error", show=False, tooltip="Details of the error."
+        ),
+    ]
+
+    def __init__(self, services: MigrationServices) -> None:
+        super().__init__(services)
+        self._servers: dict[Side, ServerSummary | Failure] = {}
+        self._findings: tuple[Finding, ...] | None = None
+        self._tested: tuple[str, str] | None = None
+
+    def compose_body(self) -> Iterable[Widget]:
+        for side in Side:
+            with Horizontal(classes="row"):
+                yield Static(side.value.capitalize(), classes="side", markup=False)
+                typed = Input(
+                    value=self.services.prefilled(side),
+                    password=True,
+                    compact=True,
+                    id=f"{side.value}-uri",
+                    placeholder="postgresql://user:password@host:5432/database",
+                )
+                typed.cursor_blink = False
+                yield typed
+            yield Static("", id=f"{side.value}-parsed", classes="below", markup=False)
+            yield Static("", id=f"{side.value}-server", classes="below", markup=False)
+        with Horizontal(id="test-row", classes="row"):
+            yield Button("Test both", id="test", classes="-act", compact=True)
+            yield Static("", id="counts", markup=False)
+        yield FittedTable(_COLUMNS, id="findings")
+
+    def opened(self) -> None:
+        self._table.display = False
+        for side in Side:
+            self._preview(side)
+        first = self._input(Side.SOURCE)
+        (self.query_one("#test", Button) if self._both_given() else first).focus()
+
+    def resized(self) -> None:
+        if self._table.fit():
+            self._fill()
+
+    @property
+    def _table(self) -> FittedTable:
+        return self.query_one("#findings", FittedTable)
+
+    def _input(self, side: Side) -> Input:
+        return self.query_one(f"#{side.value}-uri", Input)
+
+    def _both_given(self) -> bool:
+        return all(self._input(side).value.strip() for side in Side)
+
+    def _strings(self) -> tuple[str, str]:
+        return self._input(Side.SOURCE).value, self._input(Side.TARGET).value
+
+    def _preview(self, side: Side) -> None:
+        text = self._input(side).value
+        line = (
+            plain("Paste a connection string.", "dim")
+            if not text.strip()
+            else endpoint_line(self.services.preview_connection(side, text))
+        )
+        self.query_one(f"#{side.value}-parsed", Static).update(line)
+
+    @on(Input.Blurred)
+    def _left_input(self, event: Input.Blurred) -> None:
+        self._preview(Side.SOURCE if event.input.id == "source-uri" else Side.TARGET)
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        self._preview(Side.SOURCE if event.input.id == "source-uri" else Side.TARGET)
+        (self._input(Side.TARGET) if event.input.id == "source-uri" else self.query_one("#test")).focus()
+
+    @on(Input.Changed)
+    def _changed(self) -> None:
+        if self._tested is not None and self._tested != self._strings():
+            self._forget_results()
+        self.redraw_frame()
+
+    def _forget_results(self) -> None:
+        """What was found out no longer belongs to what is typed."""
+        self._tested = None
+        self._servers = {}
+        self._findings = None
+        self.jobs.drop("source")
+        self.jobs.drop("target")
+        self.jobs.drop("checks")
+        self._table.display = False
+        self.query_one("#counts", Static).update("")
+        for side in Side:
+            self.query_one(f"#{side.value}-server", Static).update("")
+
+    # Testing.
+
+    @on(Button.Pressed, "#test")
+    def _test_pressed(self) -> None:
+        self.action_test()
+
+    def action_test(self) -> None:
+        if self.jobs.running:
+            return
+        self._forget_results()
+        self.notice(None)
+        understood = True
+        for side in Side:
+            parsed = self.services.use_connection(side, self._input(side).value)
+            self.query_one(f"#{side.value}-parsed", Static).update(endpoint_line(parsed))
+            understood = understood and not isinstance(parsed, Failure)
+        if not understood:
+            self.redraw_frame()
+            return
+        self._tested = self._strings()
+        for side in Side:
+            self.query_one(f"#{side.value}-server", Static).update(plain("connecting …", "dim"))
+            self.start_job(
+                side.value,
+                f"connecting to the {side.value}",
+                partial(self.services.probe, side),
+                partial(self._probed, side),
+            )
+
+    def _probed(self, side: Side, summary: ServerSummary | Failure) -> None:
+        self._servers[side] = summary
+        self.query_one(f"#{side.value}-server", Static).update(server_line(summary))
+        if len(self._servers) < len(Side):
+            return
+        if any(isinstance(server, Failure) for server in self._servers.values()):
+            failed = next(server for server in self._servers.values() if isinstance(server, Failure))
+            self.notice(failed)
+            return
+        self.start_job("checks", "running the checks", self.services.run_checks, self._checked)
+
+    def _checked(self, findings: tuple[Finding, ...] | Failure) -> None:
+        if isinstance(findings, Failure):
+            self.notice(findings)
+            return
+        self._findings = tuple(sorted(findings, key=lambda finding: _ORDER[finding.verdict]))
+        self._table.display = True
+        self._fill()
+        self._table.focus()
+        counts = [
+            f"{count} {'block' if count > 1 else 'blocks'}"
+            if verdict is Verdict.BLOCKS
+            else f"{count} {verdict.value}"
+            for verdict in _ORDER
+            if (count := sum(1 for finding in self._findings if finding.verdict is verdict))
+        ]
+        more = ".  enter on a line: why and how to fix" if self._blocking() else ""
+        text = f"{plural(len(self._findings), 'check')}: {', '.join(counts)}{more}"
+        self.query_one("#counts", Static).update(plain(text))
+
+    def _fill(self) -> None:
+        table = self._table
+        table.fit()
+        table.clear()
+        for index, finding in enumerate(self._findings or ()):
+            word, tone = _WORDS[finding.verdict]
+            cells = {
+                "verdict": cell(word, self.tone(tone)),
+                "side": cell(finding.side.value),
+                "check": cell(finding.check),
+                "found": cell(finding.found),
+            }
+            table.add(str(index), cells)
+
+    def _blocking(self) -> list[Finding]:
+        return [finding for finding in self._findings or () if finding.verdict is Verdict.BLOCKS]
+
+    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
+        if self._findings is None:
+            return
+        finding = self._findings[int(event.row_key.value or 0)]
+        self.app.push_screen(
+            TextModal(f"Check: {finding.check}", finding_text(finding), "finding.txt", self.copy)
+        )
+
+    def copy_text(self) -> tuple[str, str] | None:
+        if not self._findings:
+            return None
+        return "checks.txt", "\n\n\n".join(finding_text(finding) for finding in self._findings)
+
+    def action_error_details(self) -> None:
+        failures = [server for server in self._servers.values() if isinstance(server, Failure)]
+        if len(failures) > 1:
+            text = "\n\n\n".join(failure_text(failure) for failure in failures)
+            self.app.push_screen(TextModal("Errors", text, "error.txt", self.copy))
+            return
+        super().action_error_details()
+
+    # The gate.
+
+    def back_step(self) -> Step | None:
+        return Step.START if self.services.saved_migrations() else None
+
+    def next_blocked(self) -> str | None:
+        if not self._both_given():
+            return "give both connection strings"
+        if self._tested is None:
+            return None
+        failed = [side.value for side in Side if isinstance(self._servers.get(side), Failure)]
+        if failed:
+            return f"the {' and the '.join(failed)} cannot be used; correct it and press t"
+        if self._findings is None:
+            return "the checks have not run"
+        blocking = self._blocking()
+        if blocking:
+            count = plural(len(blocking), "check blocks", "checks block")
+            return f"{count}, first {blocking[0].check}; r re-runs"
+        return None
+
+    def next_hint(self) -> str:
+        return "Next tests both connections first" if self._tested is None else super().next_hint()
+
+    def advance(self) -> None:
+        if self._tested is None:
+            self.action_test()
+            return
+        migration = self.services.migration
+        source, target = self.services.endpoint(Side.SOURCE), self.services.endpoint(Side.TARGET)
+        if source is None or target is None:
+            return
+        summary = self._servers.get(Side.TARGET)
+        target_database = summary.database if isinstance(summary, ServerSummary) else target.database
+        subscription = migration.subscription or subscription_name_for(source.database)
+        self.remember(
+            name=migration.name or subscription,
+            subscription=subscription,
+            source_conninfo=self.services.conninfo(Side.SOURCE),
+            target_conninfo=self.services.conninfo(Side.TARGET),
+            source_name=f"{source.database} on {source.host}",
+            target_name=f"{target.database} on {target.host}",
+            target_database=target_database,
+        )
+        super().advance()

@@ -1,0 +1,151 @@
+"""One migration as the wizard remembers it between runs: what was chosen and how far it came.
+
+Holds no password and nothing that replication depends on; the truth about that is in the target
+database. Imports only the standard library and the engine's plain values.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from engine.catalog.table import TableName
+
+DEFAULT_SYNC_WORKERS = 4
+LONGEST_SUBSCRIPTION_NAME = 35
+"""``live_sync_<subscription>_<oid>_sync`` has to fit into the 63 bytes of a slot's name."""
+
+_SUBSCRIPTION_NAME = re.compile(rf"[a-z0-9_]{{1,{LONGEST_SUBSCRIPTION_NAME}}}\Z")
+
+
+class Step(Enum):
+    """The steps of the wizard, in order."""
+
+    START = "start"
+    CONNECT = "connect"
+    TABLES = "tables"
+    SCHEMA = "schema"
+    PUBLICATION = "publication"
+    REVIEW = "review"
+    LIVE = "live"
+    CUTOVER = "cutover"
+    DONE = "done"
+
+    @property
+    def number(self) -> int:
+        """Its place in the rail, from 1."""
+        return list(Step).index(self) + 1
+
+    @property
+    def title(self) -> str:
+        """The word on the rail."""
+        return self.value.capitalize()
+
+    @property
+    def following(self) -> Step | None:
+        """The step after this one."""
+        steps = list(Step)
+        return steps[self.number] if self.number < len(steps) else None
+
+    @property
+    def previous(self) -> Step | None:
+        """The step before this one."""
+        return list(Step)[self.number - 2] if self.number > 1 else None
+
+
+CHOOSING_STEPS = (Step.CONNECT, Step.TABLES, Step.SCHEMA, Step.PUBLICATION, Step.REVIEW)
+"""Steps whose answers are fixed once the subscription has started."""
+
+
+@dataclass(frozen=True, slots=True)
+class CutoverRecord:
+    """What was done on the way over the line, for the report and for a resume."""
+
+    writers_stopped_at: datetime | None = None
+    attested: str = ""
+    """What the person confirmed about the writers, in words."""
+
+    fence_lsn: str = ""
+    """Source position up to which everything was applied before the switch."""
+
+    sequences_set: int | None = None
+    tables_compared: int | None = None
+    rows_compared: int | None = None
+    differences: int | None = None
+    done_at: datetime | None = None
+    """When the line was crossed; None before."""
+
+    @property
+    def outage_seconds(self) -> float | None:
+        """From the writers' stop to the line."""
+        if self.writers_stopped_at is None or self.done_at is None:
+            return None
+        return (self.done_at - self.writers_stopped_at).total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class SavedMigration:
+    """One migration's answers and progress."""
+
+    id: str
+    """Name of its folder."""
+
+    name: str
+    source_conninfo: str
+    """libpq keywords without the password; empty before Connect."""
+
+    target_conninfo: str
+    source_name: str
+    """``database on host``, for lists and the header."""
+
+    target_name: str
+    target_database: str
+    step: Step
+    furthest_step: Step
+    subscription: str
+    publication: str
+    tables: tuple[TableName, ...]
+    sync_workers: int
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    """When the engine was first started; from then on the subscription exists."""
+
+    copy_finished_at: datetime | None = None
+    """When every table was first seen synchronized."""
+
+    cutover: CutoverRecord = CutoverRecord()
+    dropped_at: datetime | None = None
+    """When the slot and our state were removed from the servers."""
+
+
+def subscription_name_problem(name: str) -> str | None:
+    """Why ``name`` cannot be a subscription's name, or None.
+
+    >>> subscription_name_problem("shop_2026") is None
+    True
+    """
+    if _SUBSCRIPTION_NAME.match(name):
+        return None
+    return f"Use 1 to {LONGEST_SUBSCRIPTION_NAME} of a-z, 0-9 and _ (it becomes part of slot names)"
+
+
+def subscription_name_for(database: str) -> str:
+    """A valid subscription name that reminds of ``database``.
+
+    >>> subscription_name_for("Shop-EU")
+    'shop_eu'
+    """
+    cleaned = re.sub(r"[^a-z0-9_]+", "_", database.lower()).strip("_")
+    return cleaned[:LONGEST_SUBSCRIPTION_NAME] or "livesync"
+
+
+def step_closed(migration: SavedMigration, step: Step) -> str | None:
+    """Why a step cannot be opened now, or None."""
+    if migration.cutover.done_at is not None and step is not Step.DONE:
+        return "the cutover is done; there is no way back"
+    if migration.started_at is not None and step in (Step.START, *CHOOSING_STEPS):
+        return "replication has started, so its answers are fixed; q leaves, to work on another migration"
+    return None

@@ -1,0 +1,45 @@
+"""What a step does, and all its keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import Binding, BindingType
+
+from screens.modals.text import TextModal
+
+if TYPE_CHECKING:
+    from screens.wizard import WizardScreen
+
+_KEY_WORDS = {"question_mark": "?", "slash": "/", "f1": "F1"}
+
+
+def key_lines(bindings: list[Binding]) -> list[str]:
+    """One line for each action with all its keys; the nine digits are one line."""
+    keys: dict[str, list[str]] = {}
+    said: dict[str, str] = {}
+    for binding in bindings:
+        if binding.action.startswith("jump("):
+            continue
+        keys.setdefault(binding.action, []).append(_KEY_WORDS.get(binding.key, binding.key))
+        said.setdefault(binding.action, binding.tooltip or binding.description)
+    lines = [f"  {', '.join(names):<16} {said[action]}" for action, names in keys.items()]
+    lines.append(f"  {'1 to 9':<16} Go to a step that was visited before.")
+    lines.append(f"  {'tab, arrows':<16} Move; space and enter act; esc closes or clears, it never leaves.")
+    return lines
+
+
+class HelpModal(TextModal):
+    """Help for one step."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("f1", "close", "Close", id="help.close", show=False)]
+
+    def __init__(self, screen: WizardScreen) -> None:
+        step = screen.STEP
+        own = [b for cls in type(screen).__mro__ for b in cls.__dict__.get("BINDINGS", ()) if _named(b)]
+        text = "\n".join([screen.HELP_TEXT.strip(), "", "Keys", *key_lines(own)])
+        super().__init__(f"Help: {step.title}", text, "help.txt", screen.copy, large=True)
+
+
+def _named(binding: object) -> bool:
+    return isinstance(binding, Binding) and bool(binding.id)

@@ -1,0 +1,94 @@
+"""What was done, as a text for the person, the file and the terminal after exit."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from screens.format import human_bytes, human_count, human_duration, human_moment, plural, visible
+from screens.migration import SavedMigration
+
+
+def _span(start: datetime | None, end: datetime | None) -> str:
+    return (
+        human_duration((end - start).total_seconds()) if start is not None and end is not None else "unknown"
+    )
+
+
+def report_text(migration: SavedMigration, drop_command: str) -> str:
+    """The whole report."""
+    record = migration.cutover
+    difference = "unknown" if record.differences is None else plural(record.differences, "difference")
+    lines = [
+        f"Migration {visible(migration.name)}",
+        f"  from {visible(migration.source_name)}",
+        f"  to   {visible(migration.target_name)}",
+        "",
+        f"Started        {human_moment(migration.started_at)}",
+        f"Cut over       {human_moment(record.done_at)}",
+        f"Initial copy   {_span(migration.started_at, migration.copy_finished_at)}",
+        f"Whole time     {_span(migration.started_at, record.done_at)}",
+        f"Write outage   {human_duration(record.outage_seconds)}, from the writers' stop to the line",
+        f"Writers        {record.attested or 'unknown'}",
+        f"Fence          everything up to {record.fence_lsn or 'unknown'} was applied",
+        f"Sequences      {human_count(record.sequences_set)} set",
+        f"Compared       {human_count(record.tables_compared)} tables, "
+        f"{human_count(record.rows_compared)} rows: {difference}",
+        "",
+        plural(len(migration.tables), "table") + " moved:",
+        *(f"  {visible(str(name))}" for name in migration.tables),
+        "",
+    ]
+    if migration.dropped_at is not None:
+        lines += [
+            f"Cleaned up     {human_moment(migration.dropped_at)}: slots and our state are gone",
+            "What remains",
+            f"  source  publication {visible(migration.publication)}, and replica identities that were set",
+        ]
+    else:
+        lines += [
+            "What remains",
+            f"  source  slot live_sync_{migration.subscription}: it keeps WAL until it is dropped",
+            f"  source  publication {visible(migration.publication)}, and replica identities that were set",
+            "  target  schema _ts_live_sync, our state",
+            "When the application runs well on the target:",
+            f"  {visible(drop_command)}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def leaving_text(migration: SavedMigration, retained_wal_bytes: int | None) -> str:
+    """What stays behind when the wizard is left before the end."""
+    if migration.started_at is None:
+        return "Nothing has been copied so far. The answers given up to here are kept on this machine."
+    kept = "" if retained_wal_bytes is None else f" ({human_bytes(retained_wal_bytes)} now)"
+    return (
+        "Replication stops and its position is recorded in the target. It goes on from there, without "
+        "copying finished tables again, when livesync-tui is started and this migration is resumed.\n\n"
+        f"Meanwhile the source keeps all WAL for the slot live_sync_{migration.subscription}{kept}: "
+        "its disk fills as long as nothing replicates. There is no mode that goes on without this terminal "
+        "yet; use tmux or screen, or livesync-tui run."
+    )
+
+
+def after_exit_text(migration: SavedMigration, engine_stopped: bool | None, drop_command: str) -> str:
+    """What is printed after the wizard; ``engine_stopped`` is None when the engine never ran."""
+    if migration.cutover.done_at is not None:
+        return report_text(migration, drop_command)
+    if not migration.source_name:
+        return "Nothing was begun.\n"
+    sides = f"{visible(migration.source_name)} → {visible(migration.target_name)}"
+    where = f"Migration {visible(migration.name)}: {sides}"
+    if migration.started_at is None:
+        on = f"Start livesync-tui again to go on at {migration.step.title}."
+        return f"{where}\nNothing has been copied so far. {on}\n"
+    ended = {
+        True: "Replication is stopped; its position is recorded in the target.",
+        False: "Replication did not stop in time; its last recorded position in the target is what counts.",
+        None: "Replication was not running.",
+    }[engine_stopped]
+    return (
+        f"{where}\n{ended}\n"
+        f"The source keeps WAL for the slot live_sync_{migration.subscription} until then.\n"
+        "To go on:    livesync-tui\n"
+        f"To give up:  {visible(drop_command)}\n"
+    )

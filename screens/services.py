@@ -1,0 +1,228 @@
+"""What the screens need from outside, and nothing more.
+
+The application implements :class:`MigrationServices`; tests bring their own. Values are frozen and free
+of any driver. A method marked *blocking* talks to a server or runs a program: a screen calls it from a
+job, and it returns a value or a :class:`~engine.errors.Failure`, never raises. The other methods return
+at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from engine.catalog.table import SourceTable, TableName
+from engine.checks.finding import Finding
+from engine.connection.summary import EndpointSummary, ServerSummary
+from engine.errors import Failure, Side
+from engine.schema.script import SchemaScript, ScriptOutcome
+from engine.view import EngineView
+from screens.migration import SavedMigration
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStatement:
+    """One statement and why it is needed."""
+
+    sql: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationPlan:
+    """Statements that make the publication what was chosen."""
+
+    publication: str
+    statements: tuple[PlannedStatement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WriterReading:
+    """What is known about writers on the source at one moment."""
+
+    taken_at: datetime
+    position: str
+    """Write position of the source, as ``X/X``; it stands still when nothing writes."""
+
+    sessions: tuple[str, ...]
+    """Sessions that hold a write transaction open, one line each."""
+
+    writes_since_previous: int | None
+    """Row changes counted by the statistics since the reading before; None for the first one."""
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing was seen writing."""
+        return not self.sessions and self.writes_since_previous == 0
+
+
+@dataclass(frozen=True, slots=True)
+class DrainResult:
+    """Whether everything up to the fence has been applied."""
+
+    fence_lsn: str
+    applied_lsn: str
+    reached: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SequencesResult:
+    """Sequences whose positions were carried over."""
+
+    set_count: int
+    problems: tuple[str, ...]
+    """One line for each sequence that could not be set."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonProgress:
+    """How far the row-by-row comparison is."""
+
+    tables_done: int
+    tables_total: int
+    rows_compared: int
+    current: str
+
+
+@dataclass(frozen=True, slots=True)
+class TableDifference:
+    """A table whose two sides are not the same."""
+
+    table: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonResult:
+    """What the row-by-row comparison found."""
+
+    tables_compared: int
+    rows_compared: int
+    differences: tuple[TableDifference, ...]
+
+
+class MigrationServices(Protocol):
+    """Everything the wizard does beyond drawing."""
+
+    @property
+    def migration(self) -> SavedMigration:
+        """The migration the wizard is working on."""
+
+    @property
+    def starts_new(self) -> bool:
+        """Whether the program was started for one new migration, as the demo does; saved ones wait."""
+
+    def now(self) -> datetime:
+        """The time, in UTC."""
+
+    def monotonic_seconds(self) -> float:
+        """The clock that snapshots carry."""
+
+    def saved_migrations(self) -> tuple[SavedMigration, ...]:
+        """Migrations found on this machine, latest first."""
+
+    def unreadable_migrations(self) -> tuple[Failure, ...]:
+        """Saved migrations that this version cannot read, each with the reason."""
+
+    def begin(self) -> None:
+        """Start a new migration; nothing is written before :meth:`record`."""
+
+    def resume(self, migration_id: str) -> Failure | None:
+        """Work on a saved migration."""
+
+    def forget(self, migration_id: str) -> Failure | None:
+        """Remove a saved migration's folder from this machine; the servers are not touched."""
+
+    def record(self, migration: SavedMigration) -> Failure | None:
+        """Make ``migration`` the current one and write it to this machine's disk."""
+
+    def write_file(self, name: str, text: str) -> Path | Failure:
+        """Write a text into the migration's folder."""
+
+    def redact(self, text: str) -> str:
+        """``text`` without any password this program knows."""
+
+    @property
+    def log_path(self) -> Path | None:
+        """Where the log is written."""
+
+    def prefilled(self, side: Side) -> str:
+        """The connection string to start from; it may hold a password, so it goes into a masked input."""
+
+    def use_connection(self, side: Side, text: str) -> EndpointSummary | Failure:
+        """Parse a connection string and use it for that side from now on."""
+
+    def preview_connection(self, side: Side, text: str) -> EndpointSummary | Failure:
+        """Parse a connection string without using it."""
+
+    def endpoint(self, side: Side) -> EndpointSummary | None:
+        """The connection in use."""
+
+    def conninfo(self, side: Side) -> str:
+        """The connection in use as libpq keywords without the password; empty when there is none."""
+
+    def give_password(self, side: Side, password: str) -> None:
+        """Use this password for that side; it stays in memory."""
+
+    def probe(self, side: Side) -> ServerSummary | Failure:
+        """Connect and look (blocking)."""
+
+    def run_checks(self) -> tuple[Finding, ...] | Failure:
+        """Check both servers (blocking)."""
+
+    def list_tables(self) -> tuple[SourceTable, ...] | Failure:
+        """Tables of the source that can be chosen (blocking)."""
+
+    def missing_tables(self) -> tuple[TableName, ...] | Failure:
+        """Chosen tables the target does not have (blocking)."""
+
+    def dump_schema(self) -> SchemaScript | Failure:
+        """The source's schema (blocking)."""
+
+    def apply_schema(self, script: SchemaScript) -> ScriptOutcome | Failure:
+        """Apply the schema on the target in one transaction (blocking)."""
+
+    def plan_publication(self) -> PublicationPlan | Failure:
+        """What has to change on the source so that the chosen tables are published (blocking)."""
+
+    def apply_publication(self, plan: PublicationPlan) -> Failure | None:
+        """Run the planned statements (blocking)."""
+
+    @property
+    def engine(self) -> EngineView | None:
+        """The running engine, or None before :meth:`start_engine`."""
+
+    def start_engine(self) -> Failure | None:
+        """Start replication, or go on with it (blocking)."""
+
+    def stop_engine(self) -> bool | Failure:
+        """Stop replication and wait for its end; whether it ended in time (blocking)."""
+
+    @property
+    def can_stop_writers(self) -> bool:
+        """Whether this program can stop the application's writers itself, as the demo does."""
+
+    def stop_writers(self) -> Failure | None:
+        """Stop the application's writers (blocking)."""
+
+    def write_activity(self) -> WriterReading | Failure:
+        """Look for writers on the source (blocking)."""
+
+    def drain(self) -> DrainResult | Failure:
+        """Take the source's position as the fence and wait until it is applied (blocking)."""
+
+    def copy_sequences(self) -> SequencesResult | Failure:
+        """Carry the positions of sequences over to the target (blocking)."""
+
+    def compare_tables(self, on_progress: Callable[[ComparisonProgress], None]) -> ComparisonResult | Failure:
+        """Compare every table row by row (blocking); ``on_progress`` is called on the job's thread."""
+
+    def drop_command(self) -> str:
+        """The command that removes what is left on the servers."""
+
+    def drop(self) -> Failure | None:
+        """Remove the slots and our state from the servers (blocking)."""

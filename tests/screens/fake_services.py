@@ -1,0 +1,503 @@
+"""A migration without servers: answers come from attributes, orders are written down, clocks stand still."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from engine.catalog.table import ReplicaIdentity, SourceTable, TableKind, TableName
+from engine.checks.finding import Finding, Verdict
+from engine.connection.summary import EndpointSummary, ServerSummary
+from engine.errors import Failure, Side
+from engine.schema.script import SchemaScript, ScriptOutcome
+from engine.snapshot import Event, Lag, Phase, Severity, Snapshot, TableProgress, TableState
+from screens.migration import CutoverRecord, SavedMigration, Step
+from screens.services import (
+    ComparisonProgress,
+    ComparisonResult,
+    DrainResult,
+    PlannedStatement,
+    PublicationPlan,
+    SequencesResult,
+    WriterReading,
+)
+
+NOW = datetime(2026, 11, 21, 2, 30, 0, tzinfo=UTC)
+MONOTONIC_SECONDS = 10_000.0
+
+HOSTILE_NAMES = (
+    "w[/]x",
+    "a[b]c",
+    "[red]loud",
+    "quo\"ted's",
+    "语言表格",
+    "שולחן",
+    "back\\slash",
+    "emoji🐘",
+    "x" * 63,
+)
+"""Names that markup, quoting or widths trip over; the ones with control characters are tested apart."""
+
+
+def source_table(oid: int, name: TableName, **changes: object) -> SourceTable:
+    """A plain table with a primary key."""
+    table = SourceTable(
+        oid=oid,
+        name=name,
+        kind=TableKind.TABLE,
+        approximate_rows=1_000 * oid,
+        size_bytes=8192 * oid * oid,
+        replica_identity=ReplicaIdentity.DEFAULT,
+        has_primary_key=True,
+        usable_index=None,
+        problem=None,
+    )
+    return replace(table, **changes)  # type: ignore[arg-type]
+
+
+def shop_tables() -> tuple[SourceTable, ...]:
+    """What a small shop's database holds."""
+    return (
+        source_table(101, TableName("public", "customers"), size_bytes=96 << 20, approximate_rows=812_000),
+        source_table(102, TableName("public", "orders"), size_bytes=2300 << 20, approximate_rows=12_400_000),
+        source_table(
+            103, TableName("public", "order_lines"), size_bytes=7 << 30, approximate_rows=48_100_000
+        ),
+        source_table(
+            104,
+            TableName("public", "audit_log"),
+            has_primary_key=False,
+            size_bytes=310 << 20,
+            approximate_rows=2_000_000,
+        ),
+        source_table(
+            105, TableName("public", "sessions_cache"), problem="unlogged: its rows are not in the WAL"
+        ),
+        source_table(106, TableName("stock", "items"), size_bytes=12 << 20, approximate_rows=40_200),
+        source_table(
+            107,
+            TableName("stock", "movements"),
+            kind=TableKind.PARTITIONED,
+            size_bytes=4 << 30,
+            approximate_rows=31_000_000,
+        ),
+    )
+
+
+def hostile_tables(names: tuple[str, ...] = HOSTILE_NAMES) -> tuple[SourceTable, ...]:
+    """Tables whose names are allowed and nasty."""
+    return tuple(source_table(200 + number, TableName("public", name)) for number, name in enumerate(names))
+
+
+def server_summary(side: Side) -> ServerSummary:
+    """A server that is fine."""
+    return ServerSummary(
+        side=side,
+        version="16.10" if side is Side.SOURCE else "18.1",
+        version_number=160010 if side is Side.SOURCE else 180001,
+        database="shop" if side is Side.SOURCE else "tsdb",
+        user="mover" if side is Side.SOURCE else "tsdbadmin",
+        is_standby=False,
+        is_superuser=side is Side.SOURCE,
+        can_replicate=True,
+        uses_tls=True,
+        wal_level="logical",
+        database_size_bytes=14 << 30 if side is Side.SOURCE else 9 << 20,
+        round_trip_seconds=0.0004 if side is Side.SOURCE else 0.0183,
+        system_identifier=side.value,
+        timescaledb_version=None if side is Side.SOURCE else "2.23.0",
+    )
+
+
+def good_findings() -> tuple[Finding, ...]:
+    """Checks that pass, one with a warning."""
+    return (
+        Finding("wal_level", Side.SOURCE, Verdict.OK, "logical"),
+        Finding("max_replication_slots", Side.SOURCE, Verdict.OK, "30, 28 free"),
+        Finding(
+            "wal_sender_timeout",
+            Side.SOURCE,
+            Verdict.WARNING,
+            "60 s",
+            "A slow link may end the replication connection; it is opened again by itself.",
+            "ALTER SYSTEM SET wal_sender_timeout = 0; SELECT pg_reload_conf();",
+        ),
+        Finding("target_is_primary", Side.TARGET, Verdict.OK, "primary"),
+        Finding("create_schema", Side.TARGET, Verdict.OK, "allowed"),
+    )
+
+
+def progress(table: SourceTable, state: TableState, **changes: object) -> TableProgress:
+    """One row of the Live step."""
+    done = state not in (TableState.INIT, TableState.DATASYNC)
+    share = 1.0 if done else (0.4 if state is TableState.DATASYNC else 0.0)
+    row = TableProgress(
+        source_oid=table.oid,
+        source_name=str(table.name),
+        target_name=str(table.name),
+        state=state,
+        rows_copied=int(table.approximate_rows * share),
+        bytes_copied=int(table.size_bytes * share),
+        approximate_rows=table.approximate_rows,
+        approximate_size_bytes=table.size_bytes,
+        changes_applied=1_234 if state is TableState.READY else 0,
+        activity={
+            TableState.INIT: "waiting for a free sync worker (2 of 2 busy)",
+            TableState.DATASYNC: "copying",
+            TableState.FINISHEDCOPY: "catching up",
+            TableState.SYNCDONE: "synchronized",
+            TableState.READY: "following the source",
+        }[state],
+        last_error=None,
+        state_since=NOW - timedelta(minutes=3),
+    )
+    return replace(row, **changes)  # type: ignore[arg-type]
+
+
+def snapshot(tables: tuple[TableProgress, ...], **changes: object) -> Snapshot:
+    """The engine while it copies."""
+    value = Snapshot(
+        seq=1,
+        taken_monotonic_seconds=MONOTONIC_SECONDS - 0.4,
+        taken_at=NOW,
+        phase=Phase.COPYING,
+        subscription="shop",
+        tables=tables,
+        source_flush_lsn="2A/5B0F1D20",
+        applied_lsn="2A/5AF00000",
+        lag=Lag(lag_bytes=1_290_000, lag_seconds=2.4, retained_wal_bytes=262_000_000),
+        changes_per_second=1_830.0,
+        copy_bytes_per_second=61_000_000.0,
+        transactions_applied=5_120,
+        sync_workers_busy=2,
+        sync_workers=2,
+        failure=None,
+        retry_at_monotonic_seconds=None,
+    )
+    return replace(value, **changes)  # type: ignore[arg-type]
+
+
+def copying_snapshot() -> Snapshot:
+    """One table in every state."""
+    customers, orders, lines, audit, _, items, movements = shop_tables()
+    return snapshot(
+        (
+            progress(audit, TableState.FINISHEDCOPY),
+            progress(customers, TableState.READY),
+            progress(items, TableState.SYNCDONE),
+            progress(lines, TableState.DATASYNC),
+            progress(movements, TableState.INIT),
+            progress(orders, TableState.DATASYNC),
+        )
+    )
+
+
+def ready_snapshot() -> Snapshot:
+    """Everything follows the source."""
+    tables = tuple(progress(table, TableState.READY) for table in shop_tables() if table.problem is None)
+    return snapshot(
+        tables,
+        phase=Phase.REPLICATING,
+        lag=Lag(lag_bytes=14_200, lag_seconds=0.2, retained_wal_bytes=17_000_000),
+        copy_bytes_per_second=0.0,
+        sync_workers_busy=0,
+    )
+
+
+@dataclass
+class FakeEngine:
+    """An EngineView whose snapshots the test puts in."""
+
+    current: Snapshot | None = None
+    happened: tuple[Event, ...] = (
+        Event(
+            1,
+            NOW - timedelta(minutes=4),
+            Severity.INFO,
+            "Subscription shop started at 2A/10000000 with 6 tables",
+        ),
+        Event(2, NOW - timedelta(minutes=3), Severity.INFO, "public.customers is ready"),
+        Event(
+            3, NOW - timedelta(minutes=1), Severity.WARNING, "stock.movements waits for a free sync worker"
+        ),
+    )
+    orders: list[str] = field(default_factory=list)
+
+    def snapshot(self) -> Snapshot | None:
+        return self.current
+
+    def events(self, since: int) -> tuple[Event, ...]:
+        return tuple(event for event in self.happened if event.number > since)
+
+    def pause(self) -> None:
+        self.orders.append("pause")
+
+    def resume(self) -> None:
+        self.orders.append("resume")
+
+    def refresh_publication(self) -> None:
+        self.orders.append("refresh")
+
+    def retry(self, source_oid: int) -> None:
+        self.orders.append(f"retry {source_oid}")
+
+    def stop(self) -> None:
+        self.orders.append("stop")
+
+
+def empty_migration() -> SavedMigration:
+    """A migration before its first answer."""
+    return SavedMigration(
+        id="20261121-023000-abcdef",
+        name="",
+        source_conninfo="",
+        target_conninfo="",
+        source_name="",
+        target_name="",
+        target_database="",
+        step=Step.CONNECT,
+        furthest_step=Step.CONNECT,
+        subscription="",
+        publication="",
+        tables=(),
+        sync_workers=2,
+        created_at=NOW,
+        updated_at=NOW,
+    )
+
+
+def shop_migration(step: Step, **changes: object) -> SavedMigration:
+    """A migration that came as far as ``step``."""
+    started = step.number >= Step.LIVE.number
+    migration = replace(
+        empty_migration(),
+        name="shop",
+        source_conninfo="host=db1.internal dbname=shop user=mover",
+        target_conninfo="host=tiger.example dbname=tsdb user=tsdbadmin",
+        source_name="shop on db1.internal",
+        target_name="tsdb on tiger.example",
+        target_database="tsdb",
+        step=step,
+        furthest_step=step,
+        subscription="shop",
+        publication="livesync_shop" if step.number > Step.PUBLICATION.number else "",
+        tables=tuple(table.name for table in shop_tables() if table.problem is None)
+        if step.number > Step.TABLES.number
+        else (),
+        started_at=NOW - timedelta(hours=1) if started else None,
+    )
+    return replace(migration, **changes)  # type: ignore[arg-type]
+
+
+def finished_migration() -> SavedMigration:
+    """A migration after the line."""
+    record = CutoverRecord(
+        writers_stopped_at=NOW - timedelta(seconds=47),
+        attested="confirmed by the person at the terminal",
+        fence_lsn="2A/5B0F1D20",
+        sequences_set=11,
+        tables_compared=6,
+        rows_compared=94_352_118,
+        differences=0,
+        done_at=NOW - timedelta(seconds=12),
+    )
+    return shop_migration(Step.DONE, cutover=record, copy_finished_at=NOW - timedelta(minutes=22))
+
+
+SCRIPT = SchemaScript(
+    "--\n-- PostgreSQL database dump\n--\n\nCREATE TABLE public.customers (\n    id bigint NOT NULL,\n"
+    "    name text NOT NULL\n);\n\nCREATE TABLE public.orders (\n    id bigint NOT NULL,\n"
+    "    total numeric(12,2)\n);\n",
+    "pg_dump (PostgreSQL) 18.1",
+)
+APPLIED = ScriptOutcome(True, 41, "")
+DRAINED = DrainResult("2A/5B0F1D20", "2A/5B0F1D20", True, 0.8)
+SEQUENCES = SequencesResult(11, ())
+COMPARISON = ComparisonResult(6, 94_352_118, ())
+
+
+@dataclass
+class FakeServices:
+    """MigrationServices for tests."""
+
+    migration: SavedMigration = field(default_factory=empty_migration)
+    saved: tuple[SavedMigration, ...] = ()
+    unreadable: tuple[Failure, ...] = ()
+    strings: dict[Side, str] = field(default_factory=dict)
+    starts_new: bool = False
+    probes: dict[Side, ServerSummary | Failure] = field(
+        default_factory=lambda: {side: server_summary(side) for side in Side}
+    )
+    findings: tuple[Finding, ...] | Failure = field(default_factory=good_findings)
+    tables: tuple[SourceTable, ...] | Failure = field(default_factory=shop_tables)
+    missing: tuple[TableName, ...] | Failure = ()
+    script: SchemaScript | Failure = SCRIPT
+    outcome: ScriptOutcome | Failure = APPLIED
+    plan: PublicationPlan | Failure = field(
+        default_factory=lambda: PublicationPlan(
+            "livesync_shop",
+            (
+                PlannedStatement(
+                    "ALTER TABLE public.audit_log REPLICA IDENTITY FULL",
+                    "public.audit_log has no primary key; without this its updates and deletes would fail",
+                ),
+                PlannedStatement(
+                    "CREATE PUBLICATION livesync_shop FOR TABLE public.customers, public.orders",
+                    "The publication does not exist yet",
+                ),
+            ),
+        )
+    )
+    engine: FakeEngine | None = None
+    next_engine: FakeEngine = field(default_factory=lambda: FakeEngine(copying_snapshot()))
+    start_failure: Failure | None = None
+    readings: list[WriterReading | Failure] = field(default_factory=list)
+    can_stop_writers: bool = False
+    drained: DrainResult | Failure = DRAINED
+    sequences: SequencesResult | Failure = SEQUENCES
+    comparison: ComparisonResult | Failure = COMPARISON
+    engine_stops: bool = True
+    calls: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+    log_path: Path | None = Path("/home/me/.local/state/livesync-tui/livesync.log")
+    clock: datetime = NOW
+
+    def now(self) -> datetime:
+        return self.clock
+
+    def monotonic_seconds(self) -> float:
+        return MONOTONIC_SECONDS
+
+    def saved_migrations(self) -> tuple[SavedMigration, ...]:
+        return self.saved
+
+    def unreadable_migrations(self) -> tuple[Failure, ...]:
+        return self.unreadable
+
+    def begin(self) -> None:
+        self.calls.append("begin")
+        self.migration = empty_migration()
+
+    def resume(self, migration_id: str) -> Failure | None:
+        self.calls.append(f"resume {migration_id}")
+        self.migration = next(each for each in self.saved if each.id == migration_id)
+        return None
+
+    def forget(self, migration_id: str) -> Failure | None:
+        self.calls.append(f"forget {migration_id}")
+        self.saved = tuple(each for each in self.saved if each.id != migration_id)
+        return None
+
+    def record(self, migration: SavedMigration) -> Failure | None:
+        self.migration = migration
+        return None
+
+    def write_file(self, name: str, text: str) -> Path | Failure:
+        self.files[name] = text
+        return Path("/home/me/.local/state/livesync-tui/shop") / name
+
+    def redact(self, text: str) -> str:
+        return text.replace("hunter2", "…")
+
+    def prefilled(self, side: Side) -> str:
+        return self.strings.get(side, "")
+
+    def preview_connection(self, side: Side, text: str) -> EndpointSummary | Failure:
+        if "postgres" not in text:
+            return Failure(
+                f"The {side.value} connection string cannot be read", hint="Write it as postgresql://…"
+            )
+        return EndpointSummary(
+            side=side,
+            host="db1.internal" if side is Side.SOURCE else "tiger.example",
+            port="5432",
+            database="shop" if side is Side.SOURCE else "tsdb",
+            user="mover" if side is Side.SOURCE else "tsdbadmin",
+            sslmode="require",
+            has_password=True,
+        )
+
+    def use_connection(self, side: Side, text: str) -> EndpointSummary | Failure:
+        self.strings[side] = text
+        return self.preview_connection(side, text)
+
+    def endpoint(self, side: Side) -> EndpointSummary | None:
+        parsed = self.preview_connection(side, self.strings.get(side, "postgres"))
+        return None if isinstance(parsed, Failure) else parsed
+
+    def conninfo(self, side: Side) -> str:
+        return f"host={side.value} dbname=shop"
+
+    def give_password(self, side: Side, password: str) -> None:
+        self.calls.append(f"password of the {side.value}")
+        self.probes[side] = server_summary(side)
+
+    def probe(self, side: Side) -> ServerSummary | Failure:
+        return self.probes[side]
+
+    def run_checks(self) -> tuple[Finding, ...] | Failure:
+        return self.findings
+
+    def list_tables(self) -> tuple[SourceTable, ...] | Failure:
+        return self.tables
+
+    def missing_tables(self) -> tuple[TableName, ...] | Failure:
+        return self.missing
+
+    def dump_schema(self) -> SchemaScript | Failure:
+        return self.script
+
+    def apply_schema(self, script: SchemaScript) -> ScriptOutcome | Failure:
+        self.calls.append("apply schema")
+        if isinstance(self.outcome, ScriptOutcome) and self.outcome.applied:
+            self.missing = ()
+        return self.outcome
+
+    def plan_publication(self) -> PublicationPlan | Failure:
+        return self.plan
+
+    def apply_publication(self, plan: PublicationPlan) -> Failure | None:
+        self.calls.append("apply publication")
+        self.plan = PublicationPlan(plan.publication, ())
+        return None
+
+    def start_engine(self) -> Failure | None:
+        self.calls.append("start engine")
+        if self.start_failure is None:
+            self.engine = self.next_engine
+        return self.start_failure
+
+    def stop_engine(self) -> bool | Failure:
+        self.calls.append("stop engine")
+        return self.engine_stops
+
+    def stop_writers(self) -> Failure | None:
+        self.calls.append("stop writers")
+        return None
+
+    def write_activity(self) -> WriterReading | Failure:
+        if self.readings:
+            return self.readings.pop(0)
+        return WriterReading(NOW, "2A/5B0F1D20", (), 0)
+
+    def drain(self) -> DrainResult | Failure:
+        self.calls.append("drain")
+        return self.drained
+
+    def copy_sequences(self) -> SequencesResult | Failure:
+        self.calls.append("copy sequences")
+        return self.sequences
+
+    def compare_tables(self, on_progress: Callable[[ComparisonProgress], None]) -> ComparisonResult | Failure:
+        self.calls.append("compare")
+        on_progress(ComparisonProgress(3, 6, 40_000_000, "public.orders"))
+        return self.comparison
+
+    def drop_command(self) -> str:
+        return 'livesync-tui drop --subscription shop --source "$SOURCE" --target "$TARGET"'
+
+    def drop(self) -> Failure | None:
+        self.calls.append("drop")
+        return None
