@@ -7,8 +7,9 @@ instant and a command without a screen never loads Textual.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
-
+import threading
 from collections.abc import Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, NoReturn
@@ -89,7 +90,8 @@ def build_parser() -> argparse.ArgumentParser:
     """All commands and flags."""
     parser = _Parser(
         prog="livesync-tui",
-        description="Moves whole PostgreSQL databases with seconds of downtime. Without a command: the wizard.",
+        description="Moves whole PostgreSQL databases with seconds of downtime. "
+        "Without a command: the wizard.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {metadata.version('livesync-tui')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -137,10 +139,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run_command_line(arguments: Sequence[str]) -> int:
-    """Run one command; returns the exit code of design §4: 0 done, 1 failed, 2 usage, 3 a check blocks."""
+    """Run one command; returns the exit code: 0 done, 1 failed, 2 usage, 3 a check blocks, 4 different."""
     options = build_parser().parse_args(arguments)
     from engine.errors import EngineError
     from livesync_tui import output
+
+    # Commands print what concerns the user themselves; nothing may reach stderr by logging's last resort.
+    logging.getLogger("livesync").addHandler(logging.NullHandler())
+    threading.excepthook = _keep_quiet
 
     try:
         return _dispatch(options)
@@ -150,6 +156,12 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         output.error("Interrupted.")
         return EXIT_FAILED
+
+
+def _keep_quiet(escaped: threading.ExceptHookArgs) -> None:
+    """A thread's owner reports its failure; the traceback, with values in it, belongs nowhere else."""
+    name = "a thread" if escaped.thread is None else escaped.thread.name
+    logging.getLogger("livesync").error("%s ended by %s", name, escaped.exc_type.__name__)
 
 
 def exit_code(error: EngineError) -> int:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import TextIO
 
 
 def line(text: str) -> None:
@@ -19,6 +20,12 @@ def line(text: str) -> None:
 def error(text: str) -> None:
     """One line on stderr."""
     print(f"livesync-tui: {' '.join(text.split())}", file=sys.stderr, flush=True)
+
+
+def text(lines: str, *, to: TextIO) -> None:
+    """A text of several lines as it is."""
+    to.write(lines)
+    to.flush()
 
 
 def document(value: object) -> None:

@@ -12,7 +12,7 @@ from engine.errors import EngineError, Side
 
 
 def run_checks(source: Endpoint, target: Endpoint, *, sync_workers: int = 4) -> tuple[Finding, ...]:
-    """Check both servers over sessions of its own.
+    """Check both servers over sessions of its own; what blocks comes first.
 
     Args:
         source: Where the rows are.
@@ -29,11 +29,12 @@ def run_checks(source: Endpoint, target: Endpoint, *, sync_workers: int = 4) -> 
             _replication_connection(source),
         )
         with open_session(target, "check") as target_session:
-            return (
+            findings = (
                 *found_on_source,
                 *check_target(target_session),
                 *check_pair(source_session, target_session),
             )
+    return tuple(sorted(findings, key=lambda finding: finding.verdict is not Verdict.BLOCKS))
 
 
 def _replication_connection(source: Endpoint) -> Finding:

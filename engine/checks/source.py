@@ -218,7 +218,8 @@ def _replication_right(facts: SourceFacts) -> Finding:
         Verdict.BLOCKS,
         f"role {facts.role} may not replicate",
         "Making a replication slot and reading from it needs the attribute REPLICATION",
-        f"alter role {facts.quoted_role} with replication; (on RDS: grant rds_replication to {facts.quoted_role};)",
+        f"alter role {facts.quoted_role} with replication; "
+        f"(on RDS: grant rds_replication to {facts.quoted_role};)",
     )
 
 

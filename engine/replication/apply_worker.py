@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -96,7 +97,8 @@ class ApplyWorker:
         # A handover that was accepted before the last failure still ends by itself; the states read below
         # must not be older than its end.
         running.handover.wait_for_accepted(running.stopping)
-        with open_session(running.config.target, "apply", extra=REPLICA_ROLE) as session:
+        # Closed as it is: in the middle of a pipeline it takes no rollback; the server rolls back by itself.
+        with closing(open_session(running.config.target, "apply", extra=REPLICA_ROLE)) as session:
             state = StateStore(session, running.subscription)
             row = state.read()
             if row is None or row.epoch != running.epoch or row.progress_lsn is None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import psycopg
 from psycopg import sql
@@ -148,15 +148,16 @@ class TableSync:
         """Copy the table; return the position its rows stand for."""
         running, table = self._running, self._table
         with ExitStack() as stack:
+            # Closed as they are: a session in mid-copy takes no further command, not even a rollback.
             target = stack.enter_context(
-                open_session(running.config.target, f"copy {table.oid}", extra=REPLICA_ROLE)
+                closing(open_session(running.config.target, f"copy {table.oid}", extra=REPLICA_ROLE))
             )
             state = StateStore(target, running.subscription)
             state.write_state(table.oid, TableState.DATASYNC, None)
             running.monitor.state(table.oid, TableState.DATASYNC)
             target_table = read_target_table(target, table.source, table.target)
             self._require_empty(target)
-            source = stack.enter_context(open_session(running.config.source, f"copy {table.oid}"))
+            source = stack.enter_context(closing(open_session(running.config.source, f"copy {table.oid}")))
             drop_slot(source, self._slot)
             walsender = stack.enter_context(ReplicationConnection(running.config.source, f"slot {table.oid}"))
             slot = walsender.create_slot(
@@ -254,7 +255,7 @@ class TableSync:
         running.monitor.state(table.oid, TableState.FINISHEDCOPY)
         with ExitStack() as stack:
             target = stack.enter_context(
-                open_session(running.config.target, f"sync {table.oid}", extra=REPLICA_ROLE)
+                closing(open_session(running.config.target, f"sync {table.oid}", extra=REPLICA_ROLE))
             )
             applier = Applier(
                 target,

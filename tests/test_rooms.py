@@ -1,0 +1,37 @@
+"""What each room loads, seen in a fresh interpreter: import-linter reads the static graph only."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+_REPORT = "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level modules in ``sys.modules`` after running ``code`` in a new interpreter."""
+    finished = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{_REPORT}"], capture_output=True, text=True, check=True
+    )
+    return set(json.loads(finished.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    ("code", "forbidden"),
+    [
+        ("import engine.replication.engine", {"textual", "rich", "screens", "livesync_tui"}),
+        ("import engine.snapshot, engine.feed, engine.view, engine.errors", {"psycopg", "textual"}),
+        ("import screens.live, screens.cutover, screens.connect", {"psycopg", "livesync_tui"}),
+        ("import livesync_tui.cli; livesync_tui.cli.build_parser()", {"textual", "psycopg", "rich"}),
+        ("import livesync_tui.run_command, livesync_tui.subscription_commands", {"textual"}),
+    ],
+)
+def test_a_room_loads_only_what_it_may(code: str, forbidden: set[str]) -> None:
+    assert loaded_by(code) & forbidden == set()
+
+
+def test_the_report_can_fail() -> None:
+    assert "textual" in loaded_by("import textual")
