@@ -10,7 +10,6 @@ import functools
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -26,10 +25,7 @@ from engine.connection.endpoint import Endpoint, parse_endpoint
 from engine.connection.probe import probe_server
 from engine.connection.session import open_session
 from engine.connection.summary import EndpointSummary, ServerSummary
-from engine.cutover.compare import compare_tables
-from engine.cutover.drain import drain
 from engine.cutover.sequences import copy_sequences
-from engine.cutover.writers import write_activity
 from engine.errors import EngineError, Failure, Retry, Side
 from engine.feed import Feed
 from engine.replication.drop import drop_subscription
@@ -47,7 +43,6 @@ from screens.services import (
     ComparisonResult,
     DrainResult,
     SequencesResult,
-    TableDifference,
     WriterReading,
 )
 
@@ -171,7 +166,7 @@ class LivesyncServices:
         return None
 
     def _with_known_password(self, side: Side, conninfo: str) -> Endpoint:
-        """A stored connection, with the password of ``$SOURCE`` or ``$TARGET`` when that is the same place."""
+        """A stored connection, with the password of ``$SOURCE`` or ``$TARGET`` when they name the same."""
         endpoint = parse_endpoint(side, conninfo)
         if not self._given[side]:
             return endpoint
@@ -289,19 +284,19 @@ class LivesyncServices:
 
     @returns_failure("dumping the schema")
     def dump_schema(self) -> SchemaScript:
-        version = probe_server(self._source).version_number
-        return dump_schema(self._source, version)
+        return dump_schema(self._source, self._source_version())
 
     @returns_failure("applying the schema")
     def apply_schema(self, script: SchemaScript) -> ScriptOutcome:
-        return apply_script(self._target, script.text)
+        return apply_script(self._target, script.text, self._source_version())
+
+    def _source_version(self) -> int:
+        return probe_server(self._source).version_number
 
     @returns_failure("comparing with the source's publication")
     def plan_publication(self) -> PublicationPlan:
         with open_session(self._source, "publication plan") as session:
-            chosen = set(self._migration.tables)
-            tables = [table for table in list_tables(session) if table.name in chosen]
-            return plan_publication(session, self._migration.publication, tables)
+            return plan_publication(session, self._migration.publication, self._migration.tables)
 
     @returns_failure("changing the source")
     def apply_publication(self, plan: PublicationPlan) -> None:

@@ -17,6 +17,7 @@ from textual.widgets import Button, DataTable, Input, Static
 from engine.checks.finding import Finding, Verdict
 from engine.connection.summary import EndpointSummary, ServerSummary
 from engine.errors import Failure, Side
+from screens.action_button import ActionButton
 from screens.fitted_table import Column, FittedTable
 from screens.format import cell, human_bytes, human_milliseconds, plain, plural, visible
 from screens.migration import Step, subscription_name_for
@@ -69,14 +70,14 @@ def server_line(summary: ServerSummary | Failure) -> Content:
     role = "superuser" if summary.is_superuser else "may replicate" if summary.can_replicate else "plain role"
     parts = [
         f"PostgreSQL {summary.version}",
-        f"{summary.user}, {role}",
+        role,
         "STANDBY" if summary.is_standby else "primary",
         "TLS" if summary.uses_tls else "no TLS",
         human_milliseconds(summary.round_trip_seconds),
-        human_bytes(summary.database_size_bytes),
     ]
     if summary.timescaledb_version:
         parts.append(f"TimescaleDB {summary.timescaledb_version}")
+    parts.append(human_bytes(summary.database_size_bytes))
     return Content.assemble(("✓ ", "$text-success"), visible(" · ".join(parts)))
 
 
@@ -130,7 +131,7 @@ class ConnectScreen(WizardScreen):
             yield Static("", id=f"{side.value}-parsed", classes="below", markup=False)
             yield Static("", id=f"{side.value}-server", classes="below", markup=False)
         with Horizontal(id="test-row", classes="row"):
-            yield Button("Test both", id="test", classes="-act", compact=True)
+            yield ActionButton("Test both", id="test", classes="-act")
             yield Static("", id="counts", markup=False)
         yield FittedTable(_COLUMNS, id="findings")
 

@@ -19,6 +19,7 @@ from textual.widget import Widget
 from textual.widgets import Button, Static
 
 from engine.errors import Failure
+from screens.action_button import ActionButton
 from screens.format import human_duration, human_whole_seconds, plain, visible
 from screens.gates import CutoverEvidence, Gate, GateName, GateState, gates, next_gate, reading_words
 from screens.migration import CutoverRecord, Step
@@ -104,13 +105,13 @@ class CutoverScreen(WizardScreen):
             yield Static(_LINE + "─" * 200, id="line", markup=False)
             yield Static("", id="beyond", markup=False)
         with Horizontal(id="act-row", classes="row"):
-            yield Button("Waiting", id="act", classes="-act", compact=True)
-            yield Button("Stop the writers", id="stop-writers", classes="-act", compact=True)
+            yield ActionButton("Waiting", id="act", classes="-act")
+            yield ActionButton("Stop the writers", id="stop-writers", classes="-act")
             yield Static("", id="clock", markup=False)
 
     def opened(self) -> None:
         self.query_one("#question").display = False
-        self.query_one("#back", Button).label = "Abort"
+        self.query_one("#back", ActionButton).say("Abort")
         self.query_one("#stop-writers").display = False
         self.query_one("#act").focus()
         self.poll()
@@ -156,17 +157,15 @@ class CutoverScreen(WizardScreen):
     def _clock(self) -> Content:
         stopped_at = self._evidence.writers_stopped_at
         if stopped_at is None:
-            return plain("No outage yet: the writers have not been stopped", "dim")
+            return plain("No outage yet", "dim")
         seconds = (self.services.now() - stopped_at).total_seconds()
         return plain(f"Write outage {human_whole_seconds(seconds)}", "bold $text-warning")
 
     def _draw_buttons(self, waiting: Gate | None) -> None:
         label, off = self._act_label(waiting)
-        act = self.query_one("#act", Button)
-        if str(act.label) != label:
-            act.label = label
-        # Never disabled: the focus would move to Abort, and the next enter would press that.
-        act.set_class(off, "-off")
+        act = self.query_one("#act", ActionButton)
+        act.say(label)
+        act.turn_off(off)
         stop = self.query_one("#stop-writers", Button)
         wanted = (
             self.services.can_stop_writers

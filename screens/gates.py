@@ -6,7 +6,7 @@ the gate again, and with it all that follow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
@@ -176,13 +176,13 @@ def gates(evidence: CutoverEvidence) -> tuple[Gate, ...]:
         Gate(name, GateState.RUNNING if evidence.running is name else state, said)
         for name, state, said in later
     )
-    locked = False
-    shown = []
+    shown: list[Gate] = []
     for gate in listed:
-        if locked and gate.state is GateState.PASSED and gate.name not in (GateName.LAG,):
-            gate = Gate(gate.name, GateState.WAITING, gate.evidence)  # noqa: PLW2901
-        shown.append(gate)
-        locked = locked or gate.state is not GateState.PASSED
+        is_locked = any(before.state is not GateState.PASSED for before in shown)
+        if is_locked and gate.state is GateState.PASSED:
+            shown.append(replace(gate, state=GateState.WAITING))
+        else:
+            shown.append(gate)
     return tuple(shown)
 
 

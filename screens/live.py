@@ -146,11 +146,11 @@ def counts_line(snapshot: Snapshot) -> Content:
     set_aside = len(snapshot.tables_set_aside)
     healthy = [table for table in snapshot.tables if table.last_error is None]
     parts: list[Content] = []
+    if set_aside:
+        parts.append(Content.styled(f"set aside {set_aside}", "bold $text-error"))
     for state in TableState:
         count = sum(1 for table in healthy if table.state is state)
         parts.append(Content.styled(f"{state.value} {state.word} {count}", "" if count else "dim"))
-    if set_aside:
-        parts.append(Content.styled(f"set aside {set_aside}", "bold $text-error"))
     return Content("  ").join(parts)
 
 
@@ -161,7 +161,8 @@ def copy_line(snapshot: Snapshot) -> str:
     expected = _expected_bytes(snapshot)
     of = f" of ~{human_bytes(expected)}" if expected is not None and size < expected else ""
     if snapshot.phase is Phase.COPYING:
-        rate = f", {human_rate(snapshot.copy_bytes_per_second)}"
+        speed = snapshot.copy_bytes_per_second
+        rate = "" if speed is None else f", {human_rate(speed)}"
         left = _time_left(snapshot, size, expected)
         return f"Copied {human_bytes(size)}{of}, {human_count(rows)} rows{rate}{left}"
     return f"Copied {human_bytes(size)}{of}, {human_count(rows)} rows"
@@ -518,6 +519,8 @@ class LiveScreen(WizardScreen):
             return f"{plural(waiting, 'table is', 'tables are')} not synchronized yet"
         if snapshot.phase is Phase.PAUSED:
             return "the engine is paused; p resumes"
+        if snapshot.phase is Phase.RETRYING:
+            return "a connection is lost; the engine tries again by itself, p tries now"
         return None
 
     def next_hint(self) -> str:

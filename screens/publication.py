@@ -13,12 +13,14 @@ from textual.types import CSSPathType
 from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
+from engine.catalog.planned import PlannedStatement, PublicationPlan
 from engine.errors import Failure
+from screens.action_button import ActionButton
 from screens.fitted_table import Column, FittedTable
 from screens.format import cell, plain, plural
 from screens.migration import Step
 from screens.modals.text import TextModal
-from screens.services import MigrationServices, PlannedStatement, PublicationPlan
+from screens.services import MigrationServices
 from screens.wizard import WizardScreen
 
 _HELP = """
@@ -74,7 +76,7 @@ class PublicationScreen(WizardScreen):
         yield FittedTable(_COLUMNS, id="statements")
         yield Static("", id="why", markup=False)
         with Horizontal(id="apply-row", classes="row"):
-            yield Button("Apply on the source", id="apply", classes="-act", compact=True)
+            yield ActionButton("Apply on the source", id="apply", classes="-act")
 
     def _first_name(self) -> str:
         migration = self.services.migration

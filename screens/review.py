@@ -14,6 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
 from engine.errors import Failure
+from screens.action_button import ActionButton
 from screens.format import plain, plural, visible
 from screens.migration import SavedMigration, Step, subscription_name_problem
 from screens.wizard import StepRequested, WizardScreen
@@ -99,7 +100,7 @@ class ReviewScreen(WizardScreen):
             markup=False,
         )
         with Horizontal(id="start-row", classes="row"):
-            yield Button("Start copying", id="start", classes="-act", compact=True)
+            yield ActionButton("Start copying", id="start", classes="-act")
 
     def opened(self) -> None:
         self._show()
@@ -119,7 +120,7 @@ class ReviewScreen(WizardScreen):
             parts.append(Content.styled(visible(heading), "bold"))
             parts.extend(visible(f"  • {line}") for line in lines)
         self.query_one("#review", Static).update(Content("\n").join(parts))
-        self.query_one("#start", Button).set_class(self._problem() is not None, "-off")
+        self.query_one("#start", ActionButton).turn_off(self._problem() is not None)
         self.redraw_frame()
 
     def _problem(self) -> str | None:

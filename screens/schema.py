@@ -9,6 +9,7 @@ from typing import ClassVar
 from textual import on
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
+from textual.content import Content
 from textual.types import CSSPathType
 from textual.widget import Widget
 from textual.widgets import Button, Log, Static
@@ -16,6 +17,7 @@ from textual.widgets import Button, Log, Static
 from engine.catalog.table import TableName
 from engine.errors import Failure
 from engine.schema.script import SchemaScript, ScriptOutcome
+from screens.action_button import ActionButton
 from screens.format import plain, plural, visible_lines
 from screens.migration import Step
 from screens.modals.text import TextModal
@@ -70,7 +72,7 @@ class SchemaScreen(WizardScreen):
         yield Static("", id="missing", markup=False)
         yield Static("", id="outcome", markup=False)
         with Horizontal(id="apply-row", classes="row"):
-            yield Button("Apply on the target", id="apply", classes="-act", compact=True)
+            yield ActionButton("Apply on the target", id="apply", classes="-act")
             yield Static("", id="script-about", classes="quiet", markup=False)
         script = Log(id="script", highlight=False, auto_scroll=False)
         yield script
@@ -126,7 +128,10 @@ class SchemaScreen(WizardScreen):
             said.update(
                 plain(f"✓ Applied: {plural(outcome.statements, 'statement')}, committed.", "$text-success")
                 if outcome.applied
-                else plain(f"✗ Failed, nothing was changed. psql said: {outcome.error}", "$text-error")
+                else Content.styled(
+                    visible_lines(f"✗ Nothing was changed. psql said:\n{outcome.error}"),
+                    "$text-error",
+                )
             )
         self.redraw_frame()
 

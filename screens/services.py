@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from engine.catalog.planned import PublicationPlan
 from engine.catalog.table import SourceTable, TableName
 from engine.checks.finding import Finding
 from engine.connection.summary import EndpointSummary, ServerSummary
@@ -21,22 +22,6 @@ from engine.errors import Failure, Side
 from engine.schema.script import SchemaScript, ScriptOutcome
 from engine.view import EngineView
 from screens.migration import SavedMigration
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedStatement:
-    """One statement and why it is needed."""
-
-    sql: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class PublicationPlan:
-    """Statements that make the publication what was chosen."""
-
-    publication: str
-    statements: tuple[PlannedStatement, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from textual.widgets import Button, Input, Static
 
 from engine.errors import Failure
 from engine.snapshot import Phase, Snapshot
+from screens.action_button import ActionButton
 from screens.footer import KeyFooter
 from screens.format import human_bytes, human_duration, human_whole_seconds, plain, visible
 from screens.job import JobFinished, Jobs
@@ -92,8 +93,8 @@ class WizardScreen(Screen[None]):
             yield from self.compose_body()
         with Horizontal(id="nav"):
             yield Static("", id="why-not", markup=False)
-            yield Button("Back", id="back", compact=True)
-            yield Button("Next", id="next", compact=True)
+            yield ActionButton("Back", id="back")
+            yield ActionButton("Next", id="next")
         yield KeyFooter()
 
     def compose_body(self) -> Iterable[Widget]:
@@ -190,8 +191,7 @@ class WizardScreen(Screen[None]):
             why_not.update(plain(text))
         if (off, has_back) != self._drawn_moves:
             self._drawn_moves = (off, has_back)
-            # Never disabled: the focus would move on, and the next enter would press another button.
-            self.query_one("#next", Button).set_class(off, "-off")
+            self.query_one("#next", ActionButton).turn_off(off)
             self.query_one("#back", Button).display = has_back
             self.refresh_bindings()
 

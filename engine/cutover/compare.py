@@ -11,7 +11,7 @@ and the two sides may have different but equally written types.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -111,7 +111,7 @@ class _Table:
         count, *sums = row or (0,)
         return int(str(count)), tuple(sums)
 
-    def sorted_rows(self, columns: Sequence[str]) -> Iterator[_SortedRow]:
+    def sorted_rows(self, columns: Sequence[str]) -> Generator[_SortedRow, None, None]:
         """Beginning and digest of every row, in the order Python sorts them."""
         row_text = self.row_text(columns)
         head = sql.SQL("pg_catalog.left({}, {})").format(row_text, sql.Literal(_KEY_CHARACTERS))
@@ -223,18 +223,24 @@ def _at_the_same_time(source: _Table, target: _Table, read: Callable[[_Table], V
     with ThreadPoolExecutor(1, thread_name_prefix="compare-target") as pool:
         reading_target = pool.submit(read, target)
         reading_target.add_done_callback(
-            lambda done: (
-                source.session.cancel_safe(timeout=_CANCEL_TIMEOUT_SECONDS) if done.exception() else None
-            )
+            lambda done: None if done.exception() is None else _cancel(source.session)
         )
         try:
             source_value = read(source)
         except BaseException:
             if reading_target.done() and (target_error := reading_target.exception()):
                 raise target_error from None
-            target.session.cancel_safe(timeout=_CANCEL_TIMEOUT_SECONDS)
+            _cancel(target.session)
             raise
         return source_value, reading_target.result()
+
+
+def _cancel(session: Session) -> None:
+    try:
+        session.cancel_safe(timeout=_CANCEL_TIMEOUT_SECONDS)
+    except psycopg.Error:
+        # Then the statement runs to its end, or the session is gone.
+        pass
 
 
 def _differences(source: Iterable[_SortedRow], target: Iterable[_SortedRow]) -> Iterator[RowDifference]:

@@ -9,6 +9,7 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Button, Static
 
+from screens.action_button import ActionButton
 from screens.format import visible_lines
 from screens.modals.box import ModalBox
 
@@ -26,8 +27,8 @@ class ConfirmModal(ModalBox[bool]):
         with VerticalScroll(can_focus=False):
             yield Static(visible_lines(self._text), id="text", markup=False)
         with Horizontal(id="buttons"):
-            yield Button(self._keep, id="keep", compact=True)
-            yield Button(self._act, id="act", compact=True)
+            yield ActionButton(self._keep, id="keep")
+            yield ActionButton(self._act, id="act")
 
     def on_mount(self) -> None:
         self.query_one("#keep").focus()

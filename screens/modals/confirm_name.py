@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
+from screens.action_button import ActionButton
 from screens.format import visible, visible_lines
 from screens.modals.box import ModalBox
 
@@ -36,8 +37,8 @@ class ConfirmNameModal(ModalBox[bool]):
         yield typed
         yield Static("", id="said", markup=False)
         with Horizontal(id="buttons"):
-            yield Button("Cancel", id="keep", compact=True)
-            yield Button(self._act, id="act", compact=True)
+            yield ActionButton("Cancel", id="keep")
+            yield ActionButton(self._act, id="act")
 
     def on_mount(self) -> None:
         self.query_one("#typed").focus()

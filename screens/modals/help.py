@@ -29,6 +29,18 @@ def key_lines(bindings: list[Binding]) -> list[str]:
     return lines
 
 
+def unwrapped(text: str) -> str:
+    """Paragraphs as one line each, to be wrapped by the terminal; indented lines stay."""
+    lines: list[str] = []
+    for line in text.strip().split("\n"):
+        goes_on = lines and lines[-1] and not lines[-1].startswith(" ") and line and not line.startswith(" ")
+        if goes_on:
+            lines[-1] += f" {line}"
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
 class HelpModal(TextModal):
     """Help for one step."""
 
@@ -37,7 +49,7 @@ class HelpModal(TextModal):
     def __init__(self, screen: WizardScreen) -> None:
         step = screen.STEP
         own = [b for cls in type(screen).__mro__ for b in cls.__dict__.get("BINDINGS", ()) if _named(b)]
-        text = "\n".join([screen.HELP_TEXT.strip(), "", "Keys", *key_lines(own)])
+        text = "\n".join([unwrapped(screen.HELP_TEXT), "", "Keys", *key_lines(own)])
         super().__init__(f"Help: {step.title}", text, "help.txt", screen.copy, large=True)
 
 

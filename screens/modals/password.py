@@ -9,6 +9,7 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
+from screens.action_button import ActionButton
 from screens.format import visible, visible_lines
 from screens.modals.box import ModalBox
 
@@ -31,8 +32,8 @@ class PasswordModal(ModalBox[str]):
         typed.cursor_blink = False
         yield typed
         with Horizontal(id="buttons"):
-            yield Button("Cancel", id="keep", compact=True)
-            yield Button("Use it", id="act", compact=True)
+            yield ActionButton("Cancel", id="keep")
+            yield ActionButton("Use it", id="act")
 
     def on_mount(self) -> None:
         self.query_one("#typed").focus()

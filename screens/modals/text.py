@@ -25,7 +25,7 @@ class TextModal(ModalBox[None]):
         Binding("q", "close", "Close", id="text.close", show=False),
         Binding("enter", "close", "Close", id="text.enter", show=False),
     ]
-    KEYS_LINE = "arrows and page keys scroll, y copies and writes it to a file, esc closes"
+    KEYS_LINE = "arrows scroll, y copies and writes a file, esc closes"
 
     def __init__(self, title: str, text: str, file_name: str, copy: Copy, *, large: bool = False) -> None:
         super().__init__(title)

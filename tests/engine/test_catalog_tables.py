@@ -77,7 +77,11 @@ def test_only_somebodys_own_tables_are_listed(target_db: Database) -> None:
             None,
         ),
         (
-            "a int not null, b int not null; create unique index w on t (a, b); create unique index n on t (b)",
+            (
+                "a int not null, b int not null;"
+                " create unique index v on t (a, b); create unique index n on t (b)",
+                "n",
+            ),
             "n",
         ),
     ],

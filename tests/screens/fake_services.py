@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from engine.catalog.planned import PlannedStatement, PublicationPlan
 from engine.catalog.table import ReplicaIdentity, SourceTable, TableKind, TableName
 from engine.checks.finding import Finding, Verdict
 from engine.connection.summary import EndpointSummary, ServerSummary
@@ -18,8 +19,6 @@ from screens.services import (
     ComparisonProgress,
     ComparisonResult,
     DrainResult,
-    PlannedStatement,
-    PublicationPlan,
     SequencesResult,
     WriterReading,
 )

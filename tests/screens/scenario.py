@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from textual import events
 from textual.pilot import Pilot
 
 from livesync_tui.app import MigrationApp
+from livesync_tui.theme import NIGHT
 from screens.migration import Step
 from screens.wizard import WizardScreen
 from tests.screens.fake_services import FakeServices
@@ -20,14 +22,13 @@ _NEVER_SECONDS = 3600.0
 """Nothing is polled by a timer in a test; it calls ``poll`` itself."""
 
 _MANY_ROUNDS = 400
+_QUIET_ROUNDS = 3
 
 
 class WizardForTests(MigrationApp):
     """The wizard, opened at the step a test is about."""
 
-    def __init__(
-        self, services: FakeServices, step: Step | None = None, theme: str = "livesync-night"
-    ) -> None:
+    def __init__(self, services: FakeServices, step: Step | None = None, theme: str = NIGHT.name) -> None:
         super().__init__(services, refresh_seconds=_NEVER_SECONDS, theme=theme)
         self.fake = services
         self._step = step
@@ -45,12 +46,14 @@ async def settle(pilot: Pilot[Any]) -> None:
     """Wait until no job is out and nothing is left to draw."""
     app = pilot.app
     assert isinstance(app, WizardForTests)
+    quiet_rounds = 0
     for _ in range(_MANY_ROUNDS):
         await pilot.pause()
-        if not app.step.jobs.names:
-            break
+        # A message may be on its way from a step to the application and back.
+        quiet_rounds = 0 if app.step.jobs.names else quiet_rounds + 1
+        if quiet_rounds == _QUIET_ROUNDS:
+            return
         await asyncio.sleep(0.005)
-    await pilot.pause()
 
 
 async def press(pilot: Pilot[Any], *keys: str) -> None:
@@ -58,6 +61,13 @@ async def press(pilot: Pilot[Any], *keys: str) -> None:
     for key in keys:
         await pilot.press(key)
         await settle(pilot)
+
+
+async def paste(pilot: Pilot[Any], text: str) -> None:
+    """Paste text into what has the focus, as a terminal does."""
+    assert pilot.app.focused is not None
+    pilot.app.focused.post_message(events.Paste(text))
+    await settle(pilot)
 
 
 def shown_lines(app: MigrationApp) -> list[str]:
@@ -78,7 +88,7 @@ def play(
     services: FakeServices,
     step: Step | None = None,
     size: tuple[int, int] = SMALL,
-    theme: str = "livesync-night",
+    theme: str = NIGHT.name,
 ) -> None:
     """Run the wizard and the scenario in it."""
 

@@ -25,7 +25,7 @@ from tests.screens.fake_services import (
     server_summary,
     shop_migration,
 )
-from tests.screens.scenario import WizardForTests, play, press, shown
+from tests.screens.scenario import WizardForTests, paste, play, press, shown
 
 
 async def _type(pilot: Pilot[Any], text: str) -> None:
@@ -38,9 +38,9 @@ def test_a_whole_migration_can_be_walked_by_keys() -> None:
 
     async def walk(pilot: Pilot[Any], app: WizardForTests) -> None:
         assert isinstance(app.step, ConnectScreen)
-        await _type(pilot, "postgresql://mover:hunter2@db1/shop")
+        await paste(pilot, "postgresql://mover:hunter2@db1/shop")
         await press(pilot, "enter")
-        await _type(pilot, "postgresql://admin:hunter2@tiger/tsdb")
+        await paste(pilot, "postgresql://admin:hunter2@tiger/tsdb")
         assert "hunter2" not in shown(app)
         # The first Next tests both, the second goes on.
         await press(pilot, "ctrl+n")
@@ -185,7 +185,7 @@ def test_answers_are_closed_once_replication_has_started() -> None:
     async def walk(pilot: Pilot[Any], app: WizardForTests) -> None:
         await press(pilot, "3")
         assert isinstance(app.step, LiveScreen)
-        assert "replication has started" in shown(app)
+        assert "Tables is closed" in shown(app)
 
     play(walk, services, Step.LIVE)
 
@@ -197,7 +197,7 @@ def test_leaving_says_what_the_source_keeps_and_keeps_looking_by_default() -> No
     async def walk(pilot: Pilot[Any], app: WizardForTests) -> None:
         services.next_engine.current = copying_snapshot()
         await press(pilot, "q")
-        assert "live_sync_shop (250 MB now)" in " ".join(shown(app).replace("│", " ").split())
+        assert "live_sync_shop (250 MB" in shown(app)
         await press(pilot, "enter")
         assert app.is_running
         assert "Leave livesync-tui?" not in shown(app)

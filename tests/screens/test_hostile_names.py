@@ -1,0 +1,167 @@
+"""Names that markup would swallow, and characters that would move the cursor, on every step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from engine.catalog.planned import PlannedStatement, PublicationPlan
+from engine.catalog.table import TableName
+from engine.checks.finding import Finding, Verdict
+from engine.errors import Failure, Side
+from engine.schema.script import SchemaScript, ScriptOutcome
+from engine.snapshot import Event, Phase, Severity, TableState
+from screens.live import LiveScreen
+from screens.migration import Step
+from screens.services import (
+    ComparisonResult,
+    SequencesResult,
+    TableDifference,
+    WriterReading,
+)
+from tests.screens.fake_services import (
+    HOSTILE_NAMES,
+    NOW,
+    FakeEngine,
+    FakeServices,
+    finished_migration,
+    hostile_tables,
+    progress,
+    ready_snapshot,
+    shop_migration,
+    snapshot,
+)
+from tests.screens.scenario import LARGE, WizardForTests, play, press, shown, shown_lines
+
+_NASTY = "w[/]x [red]y[/red] a[b]c [/tmp] $x"
+_MOVING = "one\ntwo\x1b[31mthree\u202efour"
+_MOVING_SHOWN = r"one\ntwo\x1b[31mthree\u202efour"
+
+
+def _hostile(services: FakeServices, said: str) -> FakeServices:
+    """Put ``said`` wherever text that is not ours comes from."""
+    services.findings = (Finding(said, Side.SOURCE, Verdict.BLOCKS, said, said, said),)
+    services.missing = (TableName("public", said),)
+    services.script = SchemaScript(f"-- {said}", said)
+    services.outcome = ScriptOutcome(False, 3, said)
+    services.plan = PublicationPlan(said, (PlannedStatement(f"ALTER {said}", said),))
+    services.readings = [WriterReading(NOW, said, (said,), 3)] * 50
+    services.sequences = SequencesResult(1, (said,))
+    services.comparison = ComparisonResult(1, 1, (TableDifference(said, said),))
+    services.next_engine = FakeEngine(ready_snapshot(), (Event(1, NOW, Severity.ERROR, said),))
+    return services
+
+
+def _named(step: Step, said: str) -> FakeServices:
+    migration = finished_migration() if step is Step.DONE else shop_migration(step)
+    migration = replace(
+        migration,
+        name=said,
+        source_name=said,
+        target_name=said,
+        publication="livesync_shop",
+        tables=(TableName("public", said),),
+    )
+    services = FakeServices(
+        migration=migration, saved=(migration,), strings={side: "postgres://x" for side in Side}
+    )
+    services.unreadable = (Failure(said, said, said),)
+    _hostile(services, said)
+    if step in (Step.LIVE, Step.CUTOVER):
+        services.engine = services.next_engine
+    return services
+
+
+@pytest.mark.parametrize("step", list(Step), ids=lambda step: step.value)
+def test_foreign_text_is_shown_as_it_is_on_every_step(step: Step) -> None:
+    async def look(pilot: Pilot[Any], app: WizardForTests) -> None:
+        if step is Step.CONNECT:
+            await press(pilot, "enter")
+        assert _NASTY in shown(app)
+
+    play(look, _named(step, _NASTY), step, size=(160, 45))
+
+
+@pytest.mark.parametrize("step", list(Step), ids=lambda step: step.value)
+def test_characters_that_move_the_cursor_are_spelled_out(step: Step) -> None:
+    async def look(pilot: Pilot[Any], app: WizardForTests) -> None:
+        if step is Step.CONNECT:
+            await press(pilot, "enter")
+        text = shown(app)
+        assert _MOVING_SHOWN in text
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+
+    play(look, _named(step, _MOVING), step, size=(160, 45))
+
+
+def test_table_names_are_shown_verbatim_in_the_list_of_tables() -> None:
+    services = FakeServices(migration=shop_migration(Step.TABLES), tables=hostile_tables())
+
+    async def look(_pilot: Pilot[Any], app: WizardForTests) -> None:
+        text = shown(app)
+        for table in hostile_tables():
+            quoted = str(table.name).removeprefix("public.")
+            assert quoted in text
+
+    play(look, services, Step.TABLES, size=LARGE)
+
+
+def test_table_names_are_shown_verbatim_while_live() -> None:
+    tables = tuple(progress(table, TableState.READY) for table in hostile_tables())
+    broken = replace(
+        tables[0], last_error='duplicate key value violates "w[/]x_pkey"', state=TableState.DATASYNC
+    )
+    services = FakeServices(migration=shop_migration(Step.LIVE))
+    services.engine = FakeEngine(snapshot((broken, *tables[1:])))
+
+    async def look(pilot: Pilot[Any], app: WizardForTests) -> None:
+        assert isinstance(app.step, LiveScreen)
+        text = shown(app)
+        for name in HOSTILE_NAMES:
+            # The longest is cut in its column, and whole in the details.
+            assert name.replace('"', '""')[:30] in text
+        await press(pilot, "e")
+        assert 'duplicate key value violates "w[/]x_pkey"' in shown(app)
+        assert 'public."w[/]x"' in shown(app)
+
+    play(look, services, Step.LIVE, size=(140, 40))
+
+
+@pytest.mark.parametrize("keys", [("v",), ("enter",)])
+def test_statements_are_shown_verbatim_in_full(keys: tuple[str, ...]) -> None:
+    services = _named(Step.PUBLICATION, _NASTY)
+
+    async def look(pilot: Pilot[Any], app: WizardForTests) -> None:
+        await press(pilot, *keys)
+        assert f"ALTER {_NASTY};" in shown(app)
+
+    play(look, services, Step.PUBLICATION, size=LARGE)
+
+
+def test_a_failure_s_text_is_shown_verbatim() -> None:
+    services = _named(Step.LIVE, _NASTY)
+    failure = Failure(_NASTY, _NASTY, _NASTY, "42601", Side.TARGET)
+    services.engine = FakeEngine(replace(ready_snapshot(), phase=Phase.FAILED, failure=failure))
+
+    async def look(pilot: Pilot[Any], app: WizardForTests) -> None:
+        await press(pilot, "e")
+        assert shown(app).count(_NASTY) >= 3
+
+    play(look, services, Step.LIVE, size=LARGE)
+
+
+@pytest.mark.parametrize("step", list(Step), ids=lambda step: step.value)
+def test_no_line_is_wider_than_the_terminal_and_the_gate_is_always_said(step: Step) -> None:
+    async def look(_pilot: Pilot[Any], app: WizardForTests) -> None:
+        from rich.cells import cell_len
+
+        lines = shown_lines(app)
+        assert len(lines) == 24
+        assert all(cell_len(line) <= 80 for line in lines)
+        assert lines[22].strip()
+
+    play(look, _named(step, "x" * 63), step)

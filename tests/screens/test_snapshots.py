@@ -1,0 +1,330 @@
+"""What each step looks like, at the size it is made for and at a roomy one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from engine.catalog.table import TableName
+from engine.checks.finding import Finding, Verdict
+from engine.errors import Failure, Retry, Side
+from engine.schema.script import ScriptOutcome
+from engine.snapshot import Event, Phase, Severity, TableState
+from livesync_tui.theme import NIGHT, SIXTEEN_COLOURS
+from screens.migration import Step
+from screens.services import ComparisonResult, TableDifference, WriterReading
+from tests.screens.fake_services import (
+    MONOTONIC_SECONDS,
+    NOW,
+    FakeEngine,
+    FakeServices,
+    copying_snapshot,
+    finished_migration,
+    good_findings,
+    hostile_tables,
+    progress,
+    ready_snapshot,
+    shop_migration,
+    shop_tables,
+    snapshot,
+)
+from tests.screens.scenario import LARGE, SMALL, WizardForTests, settle
+
+SnapCompare = Callable[..., bool]
+Size = tuple[int, int]
+
+_STRINGS = {Side.SOURCE: "postgres://mover:x@db1.internal/shop", Side.TARGET: "postgres://a:b@tiger/tsdb"}
+
+sizes = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+
+
+def _then(*keys: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
+    """Wait for the step, then press keys, each with time for what it starts."""
+
+    async def run(pilot: Pilot[Any]) -> None:
+        await settle(pilot)
+        for key in keys:
+            await pilot.press(key)
+            await settle(pilot)
+
+    return run
+
+
+def _at(step: Step, theme: str = NIGHT.name, **given: Any) -> WizardForTests:
+    migration = finished_migration() if step is Step.DONE else shop_migration(step)
+    services = FakeServices(**{"migration": migration, "strings": dict(_STRINGS), **given})
+    return WizardForTests(services, step, theme)
+
+
+def _live(current: Any, theme: str = NIGHT.name, **given: Any) -> WizardForTests:
+    return _at(Step.LIVE, theme, engine=FakeEngine(current, **given))
+
+
+@sizes
+def test_start(snap_compare: SnapCompare, size: Size) -> None:
+    """Three saved migrations: one running, one done, one at its schema."""
+    saved = (
+        shop_migration(Step.LIVE),
+        replace(finished_migration(), id="b", name="billing", source_name="billing on db2.internal"),
+        replace(shop_migration(Step.SCHEMA), id="c", name="crm", updated_at=NOW - timedelta(days=3)),
+    )
+    assert snap_compare(_at(Step.START, saved=saved), terminal_size=size, run_before=_then())
+
+
+def test_start_when_nothing_can_be_read(snap_compare: SnapCompare) -> None:
+    """A saved migration of a newer version."""
+    unreadable = (Failure("/home/me/.local/state/livesync-tui/x cannot be read", "It is newer", "Update"),)
+    assert snap_compare(_at(Step.START, unreadable=unreadable), run_before=_then())
+
+
+@sizes
+def test_connect(snap_compare: SnapCompare, size: Size) -> None:
+    """Both servers tested, one warning."""
+    assert snap_compare(_at(Step.CONNECT), terminal_size=size, run_before=_then("enter"))
+
+
+def test_connect_empty(snap_compare: SnapCompare) -> None:
+    """Before anything is pasted."""
+    assert snap_compare(_at(Step.CONNECT, strings={}), run_before=_then())
+
+
+def test_connect_with_a_check_that_blocks(snap_compare: SnapCompare) -> None:
+    """Next is off, and the blocking finding is on top."""
+    block = Finding(
+        "wal_level", Side.SOURCE, Verdict.BLOCKS, "replica", "Changes are not in the WAL", "Restart"
+    )
+    assert snap_compare(_at(Step.CONNECT, findings=(*good_findings(), block)), run_before=_then("enter"))
+
+
+def test_connect_when_a_server_refuses(snap_compare: SnapCompare) -> None:
+    """The server's words beside the side they belong to."""
+    app = _at(Step.CONNECT)
+    app.fake.probes[Side.TARGET] = Failure(
+        "The target refused the password", 'password authentication failed for user "tsdbadmin"', "Check it"
+    )
+    assert snap_compare(app, run_before=_then("enter"))
+
+
+@sizes
+def test_tables(snap_compare: SnapCompare, size: Size) -> None:
+    """Two schemas, one table without a key unmarked, one that cannot be moved."""
+    assert snap_compare(_at(Step.TABLES), terminal_size=size, run_before=_then("down", "space"))
+
+
+def test_tables_with_hostile_names(snap_compare: SnapCompare) -> None:
+    """Brackets, quotes, wide and right-to-left letters, 63 bytes."""
+    assert snap_compare(_at(Step.TABLES, tables=hostile_tables()), run_before=_then())
+
+
+def test_tables_with_a_filter_that_finds_nothing(snap_compare: SnapCompare) -> None:
+    """Says how to get out of it."""
+    assert snap_compare(_at(Step.TABLES), run_before=_then("slash", "z", "z", "enter"))
+
+
+@sizes
+def test_schema(snap_compare: SnapCompare, size: Size) -> None:
+    """Two tables are missing, the script is shown."""
+    missing = (TableName("public", "customers"), TableName("public", "orders"))
+    assert snap_compare(_at(Step.SCHEMA, missing=missing), terminal_size=size, run_before=_then())
+
+
+def test_schema_that_failed(snap_compare: SnapCompare) -> None:
+    """psql's message as it is."""
+    app = _at(
+        Step.SCHEMA,
+        missing=(TableName("public", "customers"),),
+        outcome=ScriptOutcome(
+            False, 7, 'ERROR:  type "citext" does not exist\nLINE 4:     email citext NOT NULL'
+        ),
+    )
+    assert snap_compare(app, run_before=_then("shift+tab", "enter"))
+
+
+def test_schema_already_there(snap_compare: SnapCompare) -> None:
+    """Nothing to do, Next is on."""
+    assert snap_compare(_at(Step.SCHEMA), run_before=_then())
+
+
+@sizes
+def test_publication(snap_compare: SnapCompare, size: Size) -> None:
+    """Two statements with the reason of the marked one."""
+    assert snap_compare(_at(Step.PUBLICATION), terminal_size=size, run_before=_then())
+
+
+def test_publication_applied(snap_compare: SnapCompare) -> None:
+    """The source publishes what was chosen."""
+    assert snap_compare(_at(Step.PUBLICATION), run_before=_then("tab", "enter"))
+
+
+@sizes
+def test_review(snap_compare: SnapCompare, size: Size) -> None:
+    """The three lists; Start does not have the focus."""
+    assert snap_compare(_at(Step.REVIEW), terminal_size=size, run_before=_then())
+
+
+@sizes
+def test_live(snap_compare: SnapCompare, size: Size) -> None:
+    """A table in every state."""
+    assert snap_compare(_live(copying_snapshot()), terminal_size=size, run_before=_then())
+
+
+@sizes
+def test_live_ready(snap_compare: SnapCompare, size: Size) -> None:
+    """Everything follows the source."""
+    assert snap_compare(_live(ready_snapshot()), terminal_size=size, run_before=_then())
+
+
+def test_live_before_the_first_snapshot(snap_compare: SnapCompare) -> None:
+    """An engine that has not reported."""
+    assert snap_compare(_live(None, happened=()), run_before=_then())
+
+
+def _worst() -> Any:
+    states = (
+        TableState.DATASYNC,
+        TableState.INIT,
+        TableState.READY,
+        TableState.SYNCDONE,
+        TableState.FINISHEDCOPY,
+    )
+    tables = [progress(table, states[index % len(states)]) for index, table in enumerate(hostile_tables())]
+    tables[0] = replace(
+        tables[0], last_error='duplicate key value violates unique constraint "w[/]x_pkey" (SQLSTATE 23505)'
+    )
+    tables[3] = replace(tables[3], last_error='column "a[b]c" of relation "quo\\"ted" does not exist')
+    return snapshot(
+        tuple(tables), lag=None, changes_per_second=None, copy_bytes_per_second=None, source_flush_lsn=None
+    )
+
+
+@sizes
+def test_live_at_its_worst(snap_compare: SnapCompare, size: Size) -> None:
+    """Hostile names, tables set aside, nothing known about the lag."""
+    events = (
+        Event(1, NOW, Severity.ERROR, 'public."w[/]x" was set aside: duplicate key\nDETAIL: [red]x[/red]'),
+        Event(2, NOW, Severity.WARNING, "語言 " * 40),
+    )
+    assert snap_compare(_live(_worst(), happened=events), terminal_size=size, run_before=_then())
+
+
+def test_live_retrying(snap_compare: SnapCompare) -> None:
+    """A lost connection with its countdown and hint."""
+    failure = Failure(
+        "The connection to the target was lost while applying",
+        "server closed the connection unexpectedly",
+        "Nothing to do if the server or the network comes back",
+        retry=Retry.TIMED,
+        side=Side.TARGET,
+    )
+    current = replace(
+        ready_snapshot(),
+        phase=Phase.RETRYING,
+        failure=failure,
+        retry_at_monotonic_seconds=MONOTONIC_SECONDS + 8,
+    )
+    assert snap_compare(_live(current), run_before=_then())
+
+
+def test_live_silent(snap_compare: SnapCompare) -> None:
+    """An engine that stopped reporting."""
+    current = replace(ready_snapshot(), taken_monotonic_seconds=MONOTONIC_SECONDS - 14)
+    assert snap_compare(_live(current), run_before=_then())
+
+
+def test_live_frozen_display(snap_compare: SnapCompare) -> None:
+    """The display stands still, the engine runs on."""
+    assert snap_compare(_live(copying_snapshot()), run_before=_then("space"))
+
+
+def test_live_table_details(snap_compare: SnapCompare) -> None:
+    """Everything about one table."""
+    assert snap_compare(_live(copying_snapshot()), run_before=_then("enter"))
+
+
+@pytest.mark.parametrize("step", [Step.CONNECT, Step.LIVE, Step.CUTOVER], ids=lambda step: step.value)
+def test_sixteen_colours(snap_compare: SnapCompare, step: Step) -> None:
+    """The terminal's own colours."""
+    engine = None if step is Step.CONNECT else FakeEngine(_worst() if step is Step.LIVE else ready_snapshot())
+    keys = ("enter",) if step is Step.CONNECT else ()
+    assert snap_compare(_at(step, SIXTEEN_COLOURS, engine=engine), run_before=_then(*keys))
+
+
+@pytest.mark.parametrize("step", [Step.TABLES, Step.LIVE, Step.CUTOVER], ids=lambda step: step.value)
+def test_no_colour(snap_compare: SnapCompare, monkeypatch: pytest.MonkeyPatch, step: Step) -> None:
+    """With NO_COLOR, focus is reverse and states are words."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    engine = FakeEngine(_worst() if step is Step.LIVE else ready_snapshot())
+    assert snap_compare(_at(step, engine=None if step is Step.TABLES else engine), run_before=_then())
+
+
+@sizes
+def test_cutover(snap_compare: SnapCompare, size: Size) -> None:
+    """Waits for the person to stop the writers."""
+    reading = WriterReading(NOW, "2A/5B0F1D20", ("pid 4711 app@shop: UPDATE orders …",), 181)
+    app = _at(
+        Step.CUTOVER, engine=FakeEngine(ready_snapshot()), readings=[reading] * 9, can_stop_writers=True
+    )
+    assert snap_compare(app, terminal_size=size, run_before=_then())
+
+
+@sizes
+def test_cutover_before_the_line(snap_compare: SnapCompare, size: Size) -> None:
+    """All gates passed."""
+    app = _at(Step.CUTOVER, engine=FakeEngine(ready_snapshot()))
+    assert snap_compare(app, terminal_size=size, run_before=_then("enter", "right", "enter"))
+
+
+def test_cutover_with_differences(snap_compare: SnapCompare) -> None:
+    """The comparison found something."""
+    found = ComparisonResult(6, 94_352_118, (TableDifference("public.orders", "2 rows only on the source"),))
+    app = _at(Step.CUTOVER, engine=FakeEngine(ready_snapshot()), comparison=found)
+    assert snap_compare(app, run_before=_then("enter", "right", "enter"))
+
+
+def test_cutover_asks_for_the_name(snap_compare: SnapCompare) -> None:
+    """The typed name at the line."""
+    app = _at(Step.CUTOVER, engine=FakeEngine(ready_snapshot()))
+    assert snap_compare(app, run_before=_then("enter", "right", "enter", "enter", "t", "s", "enter"))
+
+
+@sizes
+def test_done(snap_compare: SnapCompare, size: Size) -> None:
+    """The report."""
+    assert snap_compare(_at(Step.DONE), terminal_size=size, run_before=_then())
+
+
+def test_leaving_live(snap_compare: SnapCompare) -> None:
+    """What the source keeps meanwhile; the safe answer has the focus."""
+    assert snap_compare(_live(copying_snapshot()), run_before=_then("q"))
+
+
+def test_help(snap_compare: SnapCompare) -> None:
+    """What the step does and all its keys."""
+    assert snap_compare(_at(Step.TABLES, tables=shop_tables()), run_before=_then("f1"))
+
+
+def test_error_details(snap_compare: SnapCompare) -> None:
+    """What happened, what was said, what to do, what happens next."""
+    failure = Failure(
+        "The publication livesync_shop does not exist",
+        'publication "livesync_shop" does not exist',
+        "Create it, or go back and apply the plan",
+        "42704",
+        Side.SOURCE,
+    )
+    app = _live(replace(copying_snapshot(), tables=(), phase=Phase.FAILED, failure=failure))
+    assert snap_compare(app, run_before=_then("e"))
+
+
+def test_password(snap_compare: SnapCompare) -> None:
+    """The password of a resumed migration."""
+    app = _at(Step.START, saved=(shop_migration(Step.LIVE),))
+    app.fake.probes[Side.SOURCE] = Failure(
+        "The source asks for a password and none is known", sqlstate="28P01"
+    )
+    assert snap_compare(app, run_before=_then("enter"))
