@@ -1,8 +1,8 @@
 """Connection strings: parsed by libpq, stored without their password, never echoed.
 
 A password typed raw into a URI (``postgres://me:p@ss/word@host/db``) is taken as meant: when libpq
-refuses the string, everything between the first colon of the user part and the last ``@`` that is
-followed by a host is escaped and the string is parsed again.
+refuses the string, or ends the password too early, everything between the first colon of the user part
+and the ``@`` before the host is escaped and the string is parsed again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from engine.errors import Failure, Retry, Side, UsageError
 _ASSIGNMENT = re.compile(
     r"^\s*(?:export\s+|set\s+)?[A-Za-z_][A-Za-z0-9_]*=(?=\s*['\"]?postgres(?:ql)?://)", re.I
 )
-_RAW_URI = re.compile(r"^(postgres(?:ql)?)://([^:/@]*):(.*)@([^@]*)$", re.I | re.S)
+_RAW_URI = re.compile(r"^(postgres(?:ql)?)://([^:/@]*):(.*?)@([^@/?]*(?:/[^@?]*)?(?:\?.*)?)$", re.I | re.S)
 
 CONNECT_TIMEOUT_SECONDS = 10
 """Long enough for a slow TLS handshake across continents, short enough to be told soon."""
@@ -99,6 +99,14 @@ def _parse_raw_password(text: str) -> dict[str, str] | None:
     return _parse(f"{scheme}://{user}:{quote(unquote(password), safe='')}@{rest}")
 
 
+def _was_misread(parsed: Mapping[str, str]) -> bool:
+    """Whether libpq ended the password of a URI too early, so that its rest is in parts that are shown.
+
+    It ends at the first ``@``; with a ``/`` before that, user and password are taken for host and port.
+    """
+    return any("@" in parsed.get(part, "") for part in ("host", "dbname"))
+
+
 def parse_endpoint(side: Side, text: str) -> Endpoint:
     """Parse a connection URI or keyword string, as typed or pasted.
 
@@ -122,7 +130,9 @@ def parse_endpoint(side: Side, text: str) -> Endpoint:
                 retry=Retry.NEVER,
             )
         )
-    parsed = _parse(cleaned) or _parse_raw_password(cleaned)
+    parsed = _parse(cleaned)
+    if not parsed or _was_misread(parsed):
+        parsed = _parse_raw_password(cleaned) or parsed
     if not parsed:
         raise UsageError(
             Failure(

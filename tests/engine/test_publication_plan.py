@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from engine.catalog import publication_plan
 from engine.catalog.planned import PlannedStatement, PublicationPlan
 from engine.catalog.publication_plan import apply_plan, plan_publication
 from engine.catalog.table import TableName
@@ -188,7 +189,10 @@ def test_the_first_failing_statement_stops_and_is_named(source_db: Database, ses
     assert source_db.query("select pubname from pg_publication") == [("one",)]
 
 
-def test_it_does_not_queue_for_long_behind_a_busy_table(source_db: Database, session: Session) -> None:
+def test_it_does_not_queue_for_long_behind_a_busy_table(
+    source_db: Database, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publication_plan, "_LOCK_TIMEOUT", "set local lock_timeout = '50ms'")
     source_db.execute("create table t (i int)")
     plan = plan_publication(session, "p", names("t"))
     with source_db.connect() as busy, busy.transaction():
