@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,11 +11,12 @@ from typing import TextIO
 
 
 def line(text: str) -> None:
-    """One line on stdout, at once; a closed pipe is not our error to report."""
+    """One line on stdout, at once; when nobody reads any more, replication goes on without saying so."""
     try:
         print(text, flush=True)
-    except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]
+    except OSError:
+        # What is still in the buffer would fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def error(text: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from urllib.parse import quote, unquote
 
@@ -25,6 +25,8 @@ _ASSIGNMENT = re.compile(
 )
 _RAW_URI = re.compile(r"^(postgres(?:ql)?)://([^:/@]*):(.*?)@([^@/?]*(?:/[^@?]*)?(?:\?.*)?)$", re.I | re.S)
 
+_OTHER_SECRETS = ("sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
+
 CONNECT_TIMEOUT_SECONDS = 10
 """Long enough for a slow TLS handshake across continents, short enough to be told soon."""
 
@@ -35,17 +37,20 @@ class Endpoint:
 
     side: Side
     parameters: Mapping[str, str]
-    """libpq keywords without ``password``."""
+    """libpq keywords without the secret ones."""
 
     password: Secret | None
+    other_secrets: Mapping[str, Secret] = field(default_factory=dict)
+    """Secret keywords beside the password, such as the passphrase of a client key."""
 
     def conninfo(self) -> str:
         """The keyword form without the password; may be stored, logged and shown."""
         return libpq_conninfo.make_conninfo("", **self.parameters)
 
     def keywords(self) -> dict[str, str]:
-        """All libpq keywords including the password, for connecting only."""
+        """All libpq keywords including the secret ones, for connecting only."""
         keywords = dict(self.parameters)
+        keywords.update({keyword: secret.reveal() for keyword, secret in self.other_secrets.items()})
         if self.password is not None:
             keywords["password"] = self.password.reveal()
         return keywords
@@ -56,7 +61,7 @@ class Endpoint:
 
     def with_password(self, password: str) -> Endpoint:
         """The same endpoint with another password."""
-        return Endpoint(self.side, self.parameters, Secret(password))
+        return replace(self, password=Secret(password))
 
     def summary(self) -> EndpointSummary:
         """What may be shown of it; unset parts are named as libpq would fill them."""
@@ -144,4 +149,10 @@ def parse_endpoint(side: Side, text: str) -> Endpoint:
             )
         )
     password = parsed.pop("password", None)
-    return Endpoint(side, MappingProxyType(parsed), Secret(password) if password else None)
+    others = {keyword: Secret(parsed.pop(keyword)) for keyword in _OTHER_SECRETS if keyword in parsed}
+    return Endpoint(
+        side,
+        MappingProxyType(parsed),
+        Secret(password) if password else None,
+        others,
+    )

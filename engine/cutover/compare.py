@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import LiteralString, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -46,23 +46,27 @@ select a.attname::text,
  order by a.attnum
 """
 
-# Without "offset 0" the subquery is flattened and each row is written and digested twice.
+# Without "offset 0" the subqueries are flattened, and each row is written and digested more than once.
 _DIGEST = """
 select pg_catalog.count(*),
        pg_catalog.sum(('x' || pg_catalog.substr(digest, 1, 16))::bit(64)::int8),
        pg_catalog.sum(('x' || pg_catalog.substr(digest, 17, 16))::bit(64)::int8)
-  from (select pg_catalog.md5({digested}) as digest from {rows} offset 0) digests
+  from (select pg_catalog.md5({digested}) as digest
+          from (select row({columns})::text as row_text from {rows} offset 0) texts
+        offset 0) digests
 """
 
 _SORTED_ROWS = """
 copy (
-select pg_catalog.left({row_text}, {key_characters}) as head, pg_catalog.md5({digested}) as digest
-  from {rows}
- order by {order}, digest collate "C"
+    select head, digest
+      from (select pg_catalog.left(row_text, {head_characters}) as head, pg_catalog.md5({digested}) as digest
+              from (select row({columns})::text as row_text from {rows} offset 0) texts
+            offset 0) heads
+     order by {order}, digest collate "C"
 ) to stdout
 """
 
-_KEY_CHARACTERS = 200
+_HEAD_CHARACTERS = 200
 """How much of a row is shown; the digest tells apart rows that begin alike."""
 
 _ROWS_NAMED = 10
@@ -91,21 +95,29 @@ class _Table:
         only = sql.SQL("" if self.rows_are_below else "only ")
         return sql.Composed([only, sql.Identifier(self.name.schema, self.name.table)])
 
-    def row_text(self, columns: Sequence[str]) -> sql.Composed:
-        return sql.SQL("row({})::text").format(sql.SQL(", ").join(map(sql.Identifier, columns)))
+    @property
+    def _keeps_utf8(self) -> bool:
+        # SQL_ASCII holds whatever clients sent, and the engine's send UTF-8.
+        return self.session.info.parameter_status("server_encoding") in ("UTF8", "SQL_ASCII")
 
-    def encoded(self, text: sql.Composed) -> sql.Composed:
-        """``text`` in an expression whose bytes do not depend on the database's encoding."""
-        # SQL_ASCII holds what clients sent, and livesync's send UTF-8.
-        if self.session.info.parameter_status("server_encoding") in ("UTF8", "SQL_ASCII"):
-            return text
-        return sql.SQL("pg_catalog.convert_to({}, 'UTF8')").format(text)
+    def _statement(self, template: LiteralString, columns: Sequence[str]) -> sql.Composed:
+        """Fill in a template so that digests and order do not depend on the database's encoding."""
+        if self._keeps_utf8:
+            digested, order = "row_text", 'head collate "C"'
+        else:
+            digested, order = "pg_catalog.convert_to(row_text, 'UTF8')", "pg_catalog.convert_to(head, 'UTF8')"
+        return sql.SQL(template).format(
+            columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
+            rows=self.rows(),
+            digested=sql.SQL(digested),
+            order=sql.SQL(order),
+            head_characters=sql.Literal(_HEAD_CHARACTERS),
+        )
 
     def digest(self, columns: Sequence[str]) -> tuple[int, tuple[object, ...]]:
         """How many rows there are, and the sums of their digests."""
-        statement = sql.SQL(_DIGEST).format(digested=self.encoded(self.row_text(columns)), rows=self.rows())
         try:
-            row = self.session.execute(statement).fetchone()
+            row = self.session.execute(self._statement(_DIGEST, columns)).fetchone()
         except psycopg.Error as error:
             raise explain(error, self.side, f"comparing {self.name}") from None
         count, *sums = row or (0,)
@@ -113,18 +125,7 @@ class _Table:
 
     def sorted_rows(self, columns: Sequence[str]) -> Generator[_SortedRow, None, None]:
         """Beginning and digest of every row, in the order Python sorts them."""
-        row_text = self.row_text(columns)
-        head = sql.SQL("pg_catalog.left({}, {})").format(row_text, sql.Literal(_KEY_CHARACTERS))
-        order = self.encoded(head)
-        if order == head:
-            order = sql.SQL('{} collate "C"').format(head)
-        statement = sql.SQL(_SORTED_ROWS).format(
-            row_text=row_text,
-            key_characters=sql.Literal(_KEY_CHARACTERS),
-            digested=self.encoded(row_text),
-            rows=self.rows(),
-            order=order,
-        )
+        statement = self._statement(_SORTED_ROWS, columns)
         try:
             with self.session.cursor() as cursor, cursor.copy(statement) as copy:
                 copy.set_types(["text", "text"])
@@ -261,7 +262,7 @@ def _differences(source: Iterable[_SortedRow], target: Iterable[_SortedRow]) -> 
 
 def _shown(row: _SortedRow) -> str:
     text = row[0]
-    return text if len(text) < _KEY_CHARACTERS else f"{text[: _KEY_CHARACTERS - 1]}…"
+    return text if len(text) < _HEAD_CHARACTERS else f"{text[: _HEAD_CHARACTERS - 1]}…"
 
 
 class _Comparisons:

@@ -38,7 +38,8 @@ def drain(
         poll_seconds: Pause between two looks at the engine.
 
     Returns:
-        What came first: the fence is reached, the engine has ended (with its ``failure``), or time is up.
+        What came first: the fence is reached with every table synchronized, waiting is in vain (with a
+        ``failure``: the engine has ended or is paused, or a table is set aside), or time is up.
 
     Raises:
         EngineError: The source's position could not be read.
@@ -49,8 +50,14 @@ def drain(
         snapshot = view.snapshot()
         seconds = time.monotonic() - began
         applied_lsn = snapshot.applied_lsn if snapshot is not None else None
-        reached = applied_lsn is not None and parse_lsn(applied_lsn) >= fence
-        failure = None if reached else _end_of_engine(snapshot)
+        reached = (
+            snapshot is not None
+            and applied_lsn is not None
+            and parse_lsn(applied_lsn) >= fence
+            # The position is the apply stream's; a table that is still copied or set aside is not in it.
+            and snapshot.all_tables_synchronized
+        )
+        failure = None if reached else _reason_to_give_up(snapshot)
         if reached or failure is not None or seconds >= timeout_seconds:
             return DrainOutcome(format_lsn(fence), applied_lsn, reached, seconds, failure)
         time.sleep(poll_seconds)
@@ -70,9 +77,21 @@ def _read_fence(source: Session) -> int:
     return insert_lsn - header_bytes if insert_lsn % block_bytes == header_bytes else insert_lsn
 
 
-def _end_of_engine(snapshot: Snapshot | None) -> Failure | None:
+def _reason_to_give_up(snapshot: Snapshot | None) -> Failure | None:
     """Why waiting for the engine is in vain, or None while it may still get there."""
-    if snapshot is None or snapshot.phase not in (Phase.FAILED, Phase.STOPPED):
+    if snapshot is None:
+        return None
+    if snapshot.tables_set_aside:
+        names = ", ".join(table.source_name for table in snapshot.tables_set_aside)
+        return Failure(
+            f"Not everything can be applied: set aside are {names}",
+            detail=snapshot.tables_set_aside[0].last_error or "",
+            hint="Retry these tables, or take them out of the publication",
+            retry=Retry.MANUAL,
+        )
+    if snapshot.phase is Phase.PAUSED:
+        return Failure("The engine is paused, so nothing is applied", hint="Resume it", retry=Retry.MANUAL)
+    if snapshot.phase not in (Phase.FAILED, Phase.STOPPED):
         return None
     return snapshot.failure or Failure(
         "The engine ended before everything was applied",

@@ -1,4 +1,7 @@
-"""Looks who still writes to a database. Nobody can prove that nobody will; a screen shows readings over time."""
+"""Looks who still writes to a database.
+
+That nobody will write a second later cannot be proven, so screens show several readings over time.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +29,15 @@ with activity as (
        and not pg_catalog.starts_with(a.application_name, 'livesync-tui')
        and a.backend_type not in ('autovacuum worker', 'parallel worker', 'walsender')
 )
-select pg_catalog.format('pid %s', pid), user_name, application_name, since,
+select pg_catalog.format('pid %%s', pid), user_name, application_name, since,
        pg_catalog.left(pg_catalog.regexp_replace(statement, '\s+', ' ', 'g'), %(head)s)
   from activity
  where backend_xid is not null
        -- It has not changed anything yet, and may be about to.
     or (state in ('active', 'fastpath function call')
-        and statement !~* '^\(*\s*(select|show|table|values|explain|fetch|move|close|declare|begin|start|commit|end|rollback|abort|savepoint|release|set|reset|discard|listen|unlisten)\M')
+        and statement !~* %(harmless)s)
  union all
-select pg_catalog.format('prepared transaction %s', gid), owner::text, null, prepared, ''
+select pg_catalog.format('prepared transaction %%s', gid), owner::text, null, prepared, ''
   from pg_catalog.pg_prepared_xacts
  where database = pg_catalog.current_database()
  order by 4
@@ -51,6 +54,12 @@ select pg_catalog.pg_current_wal_insert_lsn()::text, pg_catalog.clock_timestamp(
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  where c.relkind = 'r' and c.relpersistence <> 't' and n.nspname not in ('pg_catalog', 'information_schema')
 """
+
+_HARMLESS = (
+    r"^\(*\s*(select|show|table|values|explain|fetch|move|close|declare|begin|start|commit|end|rollback|abort"
+    r"|savepoint|release|set|reset|discard|listen|unlisten)\M"
+)
+"""How statements begin that write nothing by themselves; functions that write have a transaction id."""
 
 _HEAD_CHARACTERS = 100
 
@@ -71,7 +80,7 @@ def write_activity(session: Session) -> WriteActivity:
     """
     try:
         session.execute(_CLEAR)
-        sessions = session.execute(_SESSIONS, {"head": _HEAD_CHARACTERS}).fetchall()
+        sessions = session.execute(_SESSIONS, {"head": _HEAD_CHARACTERS, "harmless": _HARMLESS}).fetchall()
         totals = session.execute(_TOTALS).fetchone()
     except psycopg.Error as error:
         raise explain(error, Side.SOURCE, "looking for writers") from None
@@ -80,21 +89,12 @@ def write_activity(session: Session) -> WriteActivity:
     return WriteActivity(
         taken_at=moment,
         position_lsn=str(position_lsn),
-        sessions=tuple(_line(moment, *row) for row in sessions),
+        sessions=tuple(_line(moment, row) for row in sessions),
         row_changes_total=int(str(row_changes_total)),
     )
 
 
-def _line(
-    moment: datetime, who: object, user: object, application: object, since: object, head: object
-) -> str:
-    parts = [str(who)]
-    if user:
-        parts.append(str(user))
-    if application:
-        parts.append(str(application))
-    if isinstance(since, datetime):
-        parts.append(f"{max(0, round((moment - since).total_seconds()))} s")
-    if head:
-        parts.append(str(head))
-    return " · ".join(parts)
+def _line(moment: datetime, row: tuple[object, ...]) -> str:
+    who, user, application, since, head = row
+    age = f"{max(0, round((moment - since).total_seconds()))} s" if isinstance(since, datetime) else None
+    return " · ".join(str(part) for part in (who, user, application, age, head) if part)

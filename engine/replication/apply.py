@@ -5,14 +5,22 @@ Several source transactions may share one target transaction; a source transacti
 two. What has been committed on the target with ``synchronous_commit`` on is durable, and only that is
 confirmed to the source.
 
+Changes are gathered into batches and written fast: the net effect of each row by COPY and one statement for
+many rows (:mod:`engine.replication.coalesce`, :mod:`engine.replication.batch_writer`), behind a savepoint.
+That may break a rule which stream order would not: a unique value that two rows swap, an exclusion
+constraint, a row that refers to itself. On any such error the batch is rolled back to its savepoint and
+replayed change by change in stream order; only what fails there is the table's error. A transaction larger
+than a batch is written batch by batch into the open target transaction, so memory does not grow with it.
+
 Positions: everything whose commit record starts before ``position`` has been dealt with, everything from
 there on has not. A transaction is named by its ``final_lsn``, the start of its commit record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -21,8 +29,10 @@ import psycopg
 from engine.catalog.table import TableName
 from engine.connection.explain import explain, is_connection_loss, message_of
 from engine.connection.session import Session
-from engine.errors import ConnectionFailedError, Failure, Retry, Side, TableError
+from engine.errors import ConnectionFailedError, EngineError, Failure, Retry, Side, TableError
+from engine.replication.batch_writer import BatchWriter, RowCountError
 from engine.replication.change_statement import ChangeStatements, Statement
+from engine.replication.coalesce import NetChanges, NotCoalescableError
 from engine.replication.pipeline import Misfit, Note, Pipeline, StatementFailedError
 from engine.replication.protocol import (
     Begin,
@@ -46,6 +56,20 @@ memory, lock not available, cancelled or shut down, I/O error."""
 
 _POSITION_ACTION = "recording the position"
 
+BATCH_CHANGES = 10_000
+"""Changes gathered before they are written: past that the cost of a statement no longer shows."""
+
+BATCH_BYTES = 16 * 1024 * 1024
+"""The same by size; bounds what a batch holds in memory."""
+
+_SINGLE_CHANGES = 30
+"""Up to so many changes of a table are sent one by one: staging them costs more round trips."""
+
+_SINGLE_BATCHES = 50
+"""For so many batches a table that the fast way did not fit is written change by change."""
+
+_SAVEPOINT = "livesync_batch"
+
 
 class TableStoppedError(Exception):
     """A change of one table cannot be applied; the table has to be set aside."""
@@ -68,6 +92,20 @@ class PositionStatement:
     values: tuple[bytes, ...]
     is_fence: bool = False
     """It must find exactly one row; none means that another engine took over."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A change of the batch that has not been written."""
+
+    statements: ChangeStatements
+    change: Insert | Update | Delete
+
+    @property
+    def size_bytes(self) -> int:
+        """What its values take."""
+        row = self.change.old if isinstance(self.change, Delete) else self.change.new
+        return sum(len(value) for value in row if isinstance(value, bytes))
 
 
 class ApplyTarget(Protocol):
@@ -111,6 +149,11 @@ class Applier:
         self._tolerates_missing_rows = tolerates_missing_rows
         self._relations: dict[int, Relation] = {}
         self._statements: dict[int, tuple[TableName, ChangeStatements]] = {}
+        self._writer = BatchWriter(session, should_stop)
+        self._batch: list[_Pending] = []
+        self._batch_bytes = 0
+        self._net: dict[ChangeStatements, NetChanges] = {}
+        self._single_batches: dict[int, int] = {}
         self._final_lsn: int | None = None
         self._in_target_transaction = False
         self._uncommitted: dict[int, int] = {}
@@ -159,6 +202,7 @@ class Applier:
             return
         position = self.position
         self._begin()
+        self._flush()
         try:
             for statement in self._target.position_statements(position):
                 note = Note(None, _POSITION_ACTION, expects_one_row=statement.is_fence)
@@ -198,6 +242,7 @@ class Applier:
                 self.transactions += 1
                 self.last_commit_at = message.committed_at
             case Relation():
+                self._flush()
                 self._relations[message.oid] = message
                 self._statements.pop(message.oid, None)
             case Truncate():
@@ -213,31 +258,133 @@ class Applier:
         return self._target.target_of(source_oid, self._final_lsn)
 
     def _change(self, change: Insert | Update | Delete) -> None:
+        """Gather a change; write the batch when it is full or the change does not fold into it."""
         source_oid = change.relation_oid
         target_name = self._admitted(source_oid)
         if target_name is None:
             return
         try:
             statements = self._statements_for(source_oid, target_name)
+        except TableError as error:
+            raise TableStoppedError(source_oid, error.failure) from None
+        self._begin()
+        self._count(source_oid, 1)
+        pending = _Pending(statements, change)
+        try:
+            self._net_of(statements).add(change)
+        except NotCoalescableError:
+            self._flush()
+            self._apply_one(pending)
+            return
+        self._batch.append(pending)
+        self._batch_bytes += pending.size_bytes
+        if len(self._batch) >= BATCH_CHANGES or self._batch_bytes >= BATCH_BYTES:
+            self._flush()
+
+    def _net_of(self, statements: ChangeStatements) -> NetChanges:
+        net = self._net.get(statements)
+        if net is None:
+            net = NetChanges(
+                statements.key_positions,
+                is_full=statements.is_full,
+                allows_updates=statements.allows_bulk_updates,
+            )
+            self._net[statements] = net
+        return net
+
+    def _flush(self) -> None:
+        """Write the batch into the open target transaction, fast when that works.
+
+        Raises:
+            TableStoppedError: A change cannot be applied in stream order either.
+            EngineError: The target failed.
+        """
+        if not self._batch:
+            return
+        batch, net = self._batch, self._net
+        self._batch, self._net, self._batch_bytes = [], {}, 0
+        counts = Counter(pending.statements for pending in batch)
+        fast = [statements for statements, count in counts.items() if self._is_worth_it(statements, count)]
+        if not fast:
+            self._replay(batch)
+            return
+        self._send("savepoint " + _SAVEPOINT)
+        trying: ChangeStatements | None = None
+        try:
+            self._replay([pending for pending in batch if pending.statements not in fast])
+            self._settle()
+            for trying in fast:
+                self._writer.write(trying, net[trying])
+        except (RowCountError, psycopg.Error, EngineError, TableStoppedError) as error:
+            self._raise_if_transient(error)
+            if trying is not None:
+                self._single_batches[trying.relation.oid] = _SINGLE_BATCHES
+            self._roll_back_batch()
+            self._replay(batch)
+            self._settle()
+        self._send("release savepoint " + _SAVEPOINT)
+
+    def _is_worth_it(self, statements: ChangeStatements, count: int) -> bool:
+        source_oid = statements.relation.oid
+        left = self._single_batches.get(source_oid, 0)
+        if left:
+            self._single_batches[source_oid] = left - 1
+            return False
+        return count > _SINGLE_CHANGES
+
+    def _raise_if_transient(self, error: Exception) -> None:
+        """Another try of the whole transaction is the answer, not the slow way."""
+        if isinstance(error, psycopg.Error):
+            stopped = self._stopped(Note(0, "batch", expects_one_row=False), error)
+            if isinstance(stopped, ConnectionFailedError):
+                raise stopped from None
+        elif isinstance(error, EngineError):
+            failure = error.failure
+            if isinstance(error, ConnectionFailedError) or (failure.sqlstate or "").startswith(
+                _TRANSIENT_CLASSES
+            ):
+                raise ConnectionFailedError(replace(failure, retry=Retry.TIMED)) from None
+
+    def _roll_back_batch(self) -> None:
+        try:
+            self._session.execute("rollback to savepoint " + _SAVEPOINT)
+            # Statements whose preparation came after the failure do not exist.
+            self._session.execute("deallocate all")
+        except psycopg.Error as error:
+            raise explain(error, Side.TARGET, "rolling back a batch") from None
+        self._pipeline.forget_prepared()
+
+    def _send(self, statement: str) -> None:
+        self._settle()
+        try:
+            self._session.execute(statement.encode())
+        except psycopg.Error as error:
+            raise explain(error, Side.TARGET, "applying changes") from None
+
+    def _replay(self, batch: Iterable[_Pending]) -> None:
+        for pending in batch:
+            self._apply_one(pending)
+
+    def _apply_one(self, pending: _Pending) -> None:
+        statements, change = pending.statements, pending.change
+        source_oid = change.relation_oid
+        try:
             match change:
                 case Insert():
-                    prepared = statements.insert(change.new)
+                    statement, values = statements.insert(change.new)
                     note = Note(source_oid, "insert", expects_one_row=True)
                 case Update():
                     update = statements.update(change.old, change.new)
                     if update is None:
                         return
-                    prepared = update
+                    statement, values = update
                     note = Note(source_oid, "update", expects_one_row=not self._tolerates_missing_rows)
                 case Delete():
-                    prepared = statements.delete(change.old)
+                    statement, values = statements.delete(change.old)
                     note = Note(source_oid, "delete", expects_one_row=not self._tolerates_missing_rows)
         except TableError as error:
             raise TableStoppedError(source_oid, error.failure) from None
-        self._begin()
-        statement, values = prepared
         self._run(statement, values, note)
-        self._count(source_oid, 1)
 
     def _count(self, source_oid: int, changes: int) -> None:
         self._uncommitted[source_oid] = self._uncommitted.get(source_oid, 0) + changes
@@ -268,6 +415,7 @@ class Applier:
         if not tables:
             return
         self._begin()
+        self._flush()
         self._settle()
         note = Note(next(iter(tables)), "truncate", expects_one_row=False)
         targets = {table.name: table for table in tables.values()}

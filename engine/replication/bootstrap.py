@@ -149,7 +149,10 @@ def _require_usable(config: SubscriptionConfig, slot: Slot | None, position: int
     Raises:
         SubscriptionBrokenError: The slot is gone, lost its WAL, or is ahead of the target.
     """
-    start_over = f"Start over: livesync-tui drop --subscription {config.subscription}, empty the target tables, run again"
+    start_over = (
+        f"Start over: livesync-tui drop --subscription {config.subscription}, "
+        "empty the target tables, run again"
+    )
     name = apply_slot_name(config.subscription)
     if slot is None:
         raise SubscriptionBrokenError(

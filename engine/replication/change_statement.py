@@ -56,17 +56,56 @@ class ChangeStatements:
             TableError: The target lacks a published column.
         """
         self.relation = relation
-        self._source = TableName(relation.schema, relation.table)
+        self.source_name = TableName(relation.schema, relation.table)
         self.table = table
         self._table = sql.Identifier(table.name.schema, table.name.table)
         self._rows = table.rows_of
-        self._columns = match_columns(self._source, [column.name for column in relation.columns], table)
+        self._columns = match_columns(self.source_name, [column.name for column in relation.columns], table)
         self._by_position: dict[int, TargetColumn] = dict(self._columns)
         self._key = tuple(position for position, _ in self._columns if relation.columns[position].is_key)
-        self._is_full = relation.replica_identity == "f"
+        self.is_full = relation.replica_identity == "f"
         self._insert_form = self._build_insert()
         self._delete_form = lru_cache(maxsize=1)(self._build_delete)
         self._update_form = lru_cache(maxsize=_STATEMENT_FORMS)(self._build_update)
+
+    @property
+    def table_identifier(self) -> sql.Identifier:
+        """The target table as INSERT and COPY name it."""
+        return self._table
+
+    @property
+    def written_positions(self) -> tuple[int, ...]:
+        """Columns of the stream that the target stores."""
+        return tuple(position for position, _ in self._columns)
+
+    @property
+    def key_positions(self) -> tuple[int, ...]:
+        """Columns that name a row; empty when none do."""
+        return self._key
+
+    @property
+    def settable_positions(self) -> tuple[int, ...]:
+        """Columns an UPDATE that keeps the key may set."""
+        return tuple(
+            position
+            for position, column in self._columns
+            if position not in self._key and not column.is_identity_always
+        )
+
+    @property
+    def allows_bulk_updates(self) -> bool:
+        """Whether SET reaches every column outside the key."""
+        return all(
+            position in self._key or not column.is_identity_always for position, column in self._columns
+        )
+
+    def column(self, position: int) -> TargetColumn:
+        """Where a column of the stream lands."""
+        return self._by_position[position]
+
+    def names(self, positions: Sequence[int]) -> sql.Composed:
+        """Target columns, separated by commas."""
+        return _joined(self._names(positions))
 
     def insert(self, new: Row) -> tuple[Statement, list[bytes | None]]:
         """Insert ``new``."""
@@ -107,7 +146,7 @@ class ChangeStatements:
             return self._key
         raise TableError(
             Failure(
-                title=f"Table {self._source} has no replica identity, so the changed row cannot be named",
+                title=f"Table {self.source_name} has no replica identity, so the changed row cannot be named",
                 hint="Give it a primary key or REPLICA IDENTITY FULL on the source, then retry the table",
                 side=Side.SOURCE,
                 retry=Retry.MANUAL,
@@ -121,7 +160,7 @@ class ChangeStatements:
             if value is UNCHANGED:
                 raise TableError(
                     Failure(
-                        title=f"Table {self._source} has a replica identity column in TOAST that was "
+                        title=f"Table {self.source_name} has a replica identity column in TOAST that was "
                         "not sent, so the changed row cannot be named",
                         hint="Choose another replica identity for the table on the source (shorter key "
                         "columns, or REPLICA IDENTITY FULL), then retry the table",
@@ -153,7 +192,7 @@ class ChangeStatements:
     def _victim(self, first: int) -> sql.Composed:
         """The rows named by placeholders from ``first`` on, as a condition or, for full, one place."""
         positions = self._identity_positions()
-        if self._is_full:
+        if self.is_full:
             return sql.SQL(
                 "select tableoid as victim_table, ctid as victim_place from {} "
                 "where row({})::record operator(pg_catalog.*=) row({})::record limit 1"
@@ -176,7 +215,7 @@ class ChangeStatements:
         return Statement(self._delete_text(1).as_string(None), self._types(self._identity_positions()))
 
     def _delete_text(self, first: int) -> sql.Composed:
-        if self._is_full:
+        if self.is_full:
             return sql.SQL(
                 "with victim as materialized ({}) delete from {} as target using victim "
                 "where target.ctid = victim.victim_place and target.tableoid = victim.victim_table"
@@ -196,7 +235,7 @@ class ChangeStatements:
             ]
         )
         victim = self._victim(len(changed) + 1)
-        if self._is_full:
+        if self.is_full:
             return sql.SQL(
                 "with victim as materialized ({}) update {} as target set {} from victim "
                 "where target.ctid = victim.victim_place and target.tableoid = victim.victim_table"
@@ -216,7 +255,7 @@ class ChangeStatements:
         gone = self._delete_text(len(changed) + 1)
         # A statement's parts see the same snapshot, so the insert may meet the old row's key only if the
         # key is unchanged; unique checks then find it deleted by the same transaction.
-        if self._is_full:
+        if self.is_full:
             return sql.SQL(
                 "with victim as materialized ({}), gone as (delete from {} as target using victim "
                 "where target.ctid = victim.victim_place and target.tableoid = victim.victim_table "

@@ -43,6 +43,17 @@ select a.attname, a.atttypid,
  order by a.attnum
 """
 
+_UNIQUE_KEYS = """
+select pg_catalog.array_agg(a.attname::text)
+  from pg_catalog.pg_index i
+  join pg_catalog.pg_class c on c.oid = i.indrelid
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
+ where n.nspname = %s and c.relname = %s
+   and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
+ group by i.indexrelid
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class TargetColumn:
@@ -66,6 +77,12 @@ class TargetTable:
     name: TableName
     is_partitioned: bool
     columns: dict[str, TargetColumn]
+    unique_keys: tuple[frozenset[str], ...] = ()
+    """Column sets of its valid, complete unique indexes over plain columns."""
+
+    def has_key_index(self, columns: Sequence[str]) -> bool:
+        """Whether an index finds a row by ``columns``."""
+        return any(key <= set(columns) for key in self.unique_keys)
 
     @property
     def rows_of(self) -> sql.Composed:
@@ -112,7 +129,17 @@ def read_target_table(target: Session, source_name: TableName, target_name: Tabl
             is_identity_always=bool(is_identity_always),
             equality_schema=str(equality_schema or "pg_catalog"),
         )
-    return TargetTable(target_name, is_partitioned, columns)
+    return TargetTable(target_name, is_partitioned, columns, _read_unique_keys(target, target_name))
+
+
+def _read_unique_keys(target: Session, name: TableName) -> tuple[frozenset[str], ...]:
+    try:
+        rows = target.execute(_UNIQUE_KEYS, (name.schema, name.table)).fetchall()
+    except psycopg.Error as error:
+        raise explain(error, Side.TARGET, f"reading the indexes of {name}") from None
+    return tuple(
+        frozenset(str(column) for column in columns) for (columns,) in rows if isinstance(columns, list)
+    )
 
 
 def match_columns(

