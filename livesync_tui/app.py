@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from rich.text import Text
 from textual.app import App
 
 from livesync_tui.theme import NIGHT
@@ -159,7 +160,7 @@ class MigrationApp(App[None], inherit_bindings=False):
         """Say that the program broke, without local variables: they may hold connection strings."""
         error = self._exception
         self.bell()
-        self._exit_renderables.append(self._crash_report(error))
+        self._exit_renderables.append(Text(self._crash_report(error)))
         self._close_messages_no_wait()
 
     def _crash_report(self, error: Exception | None) -> str:

@@ -25,7 +25,17 @@ from engine.connection.endpoint import Endpoint, parse_endpoint
 from engine.connection.probe import probe_server
 from engine.connection.session import open_session
 from engine.connection.summary import EndpointSummary, ServerSummary
+from engine.cutover.compare import compare_tables
+from engine.cutover.drain import drain
+from engine.cutover.outcome import (
+    ComparisonProgress,
+    DrainOutcome,
+    SequenceOutcome,
+    TableComparison,
+    WriteActivity,
+)
 from engine.cutover.sequences import copy_sequences
+from engine.cutover.writers import write_activity
 from engine.errors import EngineError, Failure, Retry, Side
 from engine.feed import Feed
 from engine.replication.drop import drop_subscription
@@ -38,13 +48,6 @@ from engine.view import EngineView
 from livesync_tui.paths import state_directory
 from livesync_tui.saved import SavedMigrations, new_migration
 from screens.migration import SavedMigration
-from screens.services import (
-    ComparisonProgress,
-    ComparisonResult,
-    DrainResult,
-    SequencesResult,
-    WriterReading,
-)
 
 Parameters = ParamSpec("Parameters")
 Value = TypeVar("Value")
@@ -284,14 +287,11 @@ class LivesyncServices:
 
     @returns_failure("dumping the schema")
     def dump_schema(self) -> SchemaScript:
-        return dump_schema(self._source, self._source_version())
+        return dump_schema(self._source, probe_server(self._source).version_number)
 
     @returns_failure("applying the schema")
     def apply_schema(self, script: SchemaScript) -> ScriptOutcome:
-        return apply_script(self._target, script.text, self._source_version())
-
-    def _source_version(self) -> int:
-        return probe_server(self._source).version_number
+        return apply_script(self._target, script.text)
 
     @returns_failure("comparing with the source's publication")
     def plan_publication(self) -> PublicationPlan:
@@ -345,27 +345,30 @@ class LivesyncServices:
             self._stop_writers()
 
     @returns_failure("looking for writers")
-    def write_activity(self) -> WriterReading:
+    def write_activity(self) -> WriteActivity:
         with open_session(self._source, "write activity") as session:
-            raise NotImplementedError
+            return write_activity(session)
 
     @returns_failure("applying what was written")
-    def drain(self) -> DrainResult:
-        raise NotImplementedError
+    def drain(self) -> DrainOutcome:
+        assert self._engine is not None
+        with open_session(self._source, "fence") as session:
+            return drain(self._engine, session, timeout_seconds=_DRAIN_SECONDS)
 
     @returns_failure("carrying the sequences over")
-    def copy_sequences(self) -> SequencesResult:
+    def copy_sequences(self) -> tuple[SequenceOutcome, ...]:
         with (
             open_session(self._source, "sequences") as source,
             open_session(self._target, "sequences") as target,
         ):
-            outcomes = copy_sequences(source, target, _SAME_NAMES)
-        problems = tuple(f"{outcome.source}: {outcome.problem}" for outcome in outcomes if outcome.problem)
-        return SequencesResult(len(outcomes) - len(problems), problems)
+            return copy_sequences(source, target, _SAME_NAMES)
 
     @returns_failure("comparing row by row")
-    def compare_tables(self, on_progress: Callable[[ComparisonProgress], None]) -> ComparisonResult:
-        raise NotImplementedError
+    def compare_tables(
+        self, on_progress: Callable[[ComparisonProgress], None]
+    ) -> tuple[TableComparison, ...]:
+        pairs = [(name, _SAME_NAMES.target_of(name)) for name in self._migration.tables]
+        return compare_tables(self._source, self._target, pairs, on_progress)
 
     def drop_command(self) -> str:
         subscription = shlex.quote(self._migration.subscription)

@@ -17,8 +17,8 @@ from engine.errors import Side
 from engine.lsn import format_lsn
 from engine.replication.drop import drop_subscription
 from engine.replication.refresh import refresh_publication, unknown_subscription
-from engine.replication.state import StateStore
 from engine.replication.slots import require_subscription_name
+from engine.replication.state import StateStore
 from engine.replication.status import SubscriptionStatus, read_status
 from engine.snapshot import TableState
 from livesync_tui import output

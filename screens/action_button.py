@@ -18,6 +18,8 @@ class ActionButton(Button):
         if label != self._said:
             self._said = label
             self.label = _bracketed(label)
+            # A label of another length needs another width.
+            self.refresh(layout=True)
 
     def turn_off(self, off: bool) -> None:
         """Show that pressing does nothing now.

@@ -188,6 +188,7 @@ class ConnectScreen(WizardScreen):
         self._tested = None
         self._servers = {}
         self._findings = None
+        self.notice(None)
         self.jobs.drop("source")
         self.jobs.drop("target")
         self.jobs.drop("checks")
@@ -206,7 +207,6 @@ class ConnectScreen(WizardScreen):
         if self.jobs.running:
             return
         self._forget_results()
-        self.notice(None)
         understood = True
         for side in Side:
             parsed = self.services.use_connection(side, self._input(side).value)

@@ -18,22 +18,32 @@ from textual.types import CSSPathType
 from textual.widget import Widget
 from textual.widgets import Button, Static
 
+from engine.cutover.outcome import (
+    ComparisonProgress,
+    DrainOutcome,
+    SequenceOutcome,
+    TableComparison,
+    WriteActivity,
+)
 from engine.errors import Failure
 from screens.action_button import ActionButton
-from screens.format import human_duration, human_whole_seconds, plain, visible
-from screens.gates import CutoverEvidence, Gate, GateName, GateState, gates, next_gate, reading_words
+from screens.format import human_count, human_duration, human_whole_seconds, plain, visible
+from screens.gates import (
+    CutoverEvidence,
+    Gate,
+    GateName,
+    GateState,
+    activity_words,
+    gates,
+    next_gate,
+    problems_of,
+    wrote_since,
+)
 from screens.migration import CutoverRecord, Step
 from screens.modals.confirm import ConfirmModal
 from screens.modals.confirm_name import ConfirmNameModal
 from screens.modals.text import TextModal
-from screens.services import (
-    ComparisonProgress,
-    ComparisonResult,
-    DrainResult,
-    MigrationServices,
-    SequencesResult,
-    WriterReading,
-)
+from screens.services import MigrationServices
 from screens.wizard import StepRequested, WizardScreen
 
 Outcome = TypeVar("Outcome")
@@ -75,6 +85,25 @@ def gate_content(number: int, gate: Gate) -> Content:
     )
 
 
+def sequence_line(outcome: SequenceOutcome) -> str:
+    """One sequence and what became of it."""
+    if outcome.problem is not None:
+        return f"{outcome.source}: {outcome.problem}"
+    note = f" ({outcome.note})" if outcome.note else ""
+    return f"{outcome.target} = {outcome.value}{note}"
+
+
+def comparison_lines(comparison: TableComparison) -> str:
+    """One table's comparison, with the first rows that differ."""
+    found = problems_of(comparison) or "no difference"
+    rows = [f"\n    only on the {row.side.value}: {row.row}" for row in comparison.differing]
+    return f"{comparison.source}: {human_count(comparison.source_rows)} rows, {found}{''.join(rows)}"
+
+
+def _indented(lines: Iterable[str]) -> str:
+    return "\n".join(f"  {line}" for line in lines)
+
+
 class CutoverScreen(WizardScreen):
     """The checklist."""
 
@@ -92,8 +121,11 @@ class CutoverScreen(WizardScreen):
         self._evidence = CutoverEvidence()
         self._progress: ComparisonProgress | None = None
         self._ticks = 0
-        self._baseline_taken = False
-        """Whether a look at the writers was taken after they were said to be stopped."""
+        self._baseline: WriteActivity | None = None
+        """The first look at the writers after they were said to be stopped."""
+
+        self._blind: Failure | None = None
+        """Why the last look at the writers failed."""
 
         self._drawn: dict[str, Content] = {}
         self._crossing = False
@@ -199,27 +231,31 @@ class CutoverScreen(WizardScreen):
             "writers", "looking for writers", self.services.write_activity, self._writers_read, quiet=True
         )
 
-    def _writers_read(self, reading: WriterReading | Failure) -> None:
+    def _writers_read(self, activity: WriteActivity | Failure) -> None:
         if self._crossing:
             return
-        if isinstance(reading, Failure):
-            self.notice(reading)
+        if isinstance(activity, Failure):
+            self._blind = activity
+            self.notice(activity)
             return
-        self._evidence = replace(self._evidence, reading=reading)
+        if self._notice is self._blind:
+            self.notice(None)
+        self._evidence = replace(self._evidence, before=self._evidence.activity, activity=activity)
         if self._evidence.writers_stopped_at is not None:
-            # The first look afterwards still counts what was written before they stopped.
-            writes = (reading.writes_since_previous or 0) if self._baseline_taken else 0
-            self._baseline_taken = True
-            if writes or reading.sessions:
-                self._close_again(reading)
+            baseline = self._baseline
+            if baseline is None:
+                self._baseline = activity
+            if wrote_since(baseline or activity, activity):
+                self._close_again(activity)
         self._draw()
 
-    def _close_again(self, reading: WriterReading) -> None:
+    def _close_again(self, activity: WriteActivity) -> None:
         """Writing went on: what was drained and compared is no longer all there is."""
         for job in ("drain", "sequences", "compare"):
             self.jobs.drop(job)
+        seen = activity_words(activity, self._baseline)
         self._evidence = CutoverEvidence(
-            snapshot=self._evidence.snapshot, reading=reading, writers_seen_again=reading_words(reading)
+            snapshot=self._evidence.snapshot, activity=activity, writers_seen_again=seen
         )
         self._progress = None
         self.remember(cutover=CutoverRecord())
@@ -231,10 +267,10 @@ class CutoverScreen(WizardScreen):
     def _writers_are_stopped(self, attested: str) -> None:
         earlier = self.services.migration.cutover.writers_stopped_at
         stopped_at = earlier or self.services.now()
-        self._baseline_taken = False
+        self._baseline = None
         self.notice(None)
         self._evidence = CutoverEvidence(
-            snapshot=self._evidence.snapshot, reading=self._evidence.reading, writers_stopped_at=stopped_at
+            snapshot=self._evidence.snapshot, activity=self._evidence.activity, writers_stopped_at=stopped_at
         )
         self.remember(cutover=CutoverRecord(writers_stopped_at=stopped_at, attested=attested))
         self._run_next()
@@ -286,14 +322,14 @@ class CutoverScreen(WizardScreen):
         self._evidence = replace(self._evidence, running=gate)
         self.start_job(job, doing, call, done)
 
-    def _compare(self) -> ComparisonResult | Failure:
+    def _compare(self) -> tuple[TableComparison, ...] | Failure:
         return self.services.compare_tables(self._keep_progress)
 
     def _keep_progress(self, progress: ComparisonProgress) -> None:
         """Called on the job's thread: one reference is replaced, the next tick draws it."""
         self._progress = progress
 
-    def _drained(self, drain: DrainResult | Failure) -> None:
+    def _drained(self, drain: DrainOutcome | Failure) -> None:
         self._evidence = replace(self._evidence, running=None, drain=drain)
         if isinstance(drain, Failure):
             self.notice(drain)
@@ -302,25 +338,25 @@ class CutoverScreen(WizardScreen):
             self._run_next()
         self.poll()
 
-    def _sequenced(self, sequences: SequencesResult | Failure) -> None:
-        self._evidence = replace(self._evidence, running=None, sequences=sequences)
-        if isinstance(sequences, Failure):
-            self.notice(sequences)
-        elif not sequences.problems:
-            self.remember(cutover=replace(self.services.migration.cutover, sequences_set=sequences.set_count))
+    def _sequenced(self, outcomes: tuple[SequenceOutcome, ...] | Failure) -> None:
+        self._evidence = replace(self._evidence, running=None, sequences=outcomes)
+        if isinstance(outcomes, Failure):
+            self.notice(outcomes)
+        elif all(outcome.problem is None for outcome in outcomes):
+            self.remember(cutover=replace(self.services.migration.cutover, sequences_set=len(outcomes)))
             self._run_next()
         self.poll()
 
-    def _compared(self, comparison: ComparisonResult | Failure) -> None:
-        self._evidence = replace(self._evidence, running=None, comparison=comparison)
-        if isinstance(comparison, Failure):
-            self.notice(comparison)
+    def _compared(self, comparisons: tuple[TableComparison, ...] | Failure) -> None:
+        self._evidence = replace(self._evidence, running=None, comparisons=comparisons)
+        if isinstance(comparisons, Failure):
+            self.notice(comparisons)
         else:
             record = replace(
                 self.services.migration.cutover,
-                tables_compared=comparison.tables_compared,
-                rows_compared=comparison.rows_compared,
-                differences=len(comparison.differences),
+                tables_compared=len(comparisons),
+                rows_compared=sum(comparison.source_rows for comparison in comparisons),
+                differences=sum(1 for comparison in comparisons if problems_of(comparison)),
             )
             self.remember(cutover=record)
         self.poll()
@@ -339,9 +375,10 @@ class CutoverScreen(WizardScreen):
             self._run_next()
 
     def _ask_about_writers(self) -> None:
+        seen = activity_words(self._evidence.activity, self._evidence.before)
         text = (
             "Have you stopped everything that writes to the source: applications, jobs, people? "
-            f"From here on the outage counts.\n\nSeen on the source: {reading_words(self._evidence.reading)}."
+            f"From here on the outage counts.\n\nSeen on the source: {seen}."
         )
         modal = ConfirmModal("Are the writers stopped?", text, act="They are stopped", keep="Not yet")
         self.app.push_screen(modal, self._attest)
@@ -388,19 +425,14 @@ class CutoverScreen(WizardScreen):
     # Reading, going back.
 
     def _evidence_text(self) -> str:
-        parts = [
-            f"{gate.name.value}: {gate.state.value}\n  {gate.evidence}" for gate in gates(self._evidence)
-        ]
         evidence = self._evidence
-        if isinstance(evidence.sequences, SequencesResult) and evidence.sequences.problems:
-            parts.append("Sequences\n" + "\n".join(f"  {line}" for line in evidence.sequences.problems))
-        if isinstance(evidence.comparison, ComparisonResult) and evidence.comparison.differences:
-            lines = (f"  {found.table}: {found.description}" for found in evidence.comparison.differences)
-            parts.append("Differences\n" + "\n".join(lines))
-        if evidence.reading is not None and evidence.reading.sessions:
-            parts.append(
-                "Sessions that write\n" + "\n".join(f"  {line}" for line in evidence.reading.sessions)
-            )
+        parts = [f"{gate.name.value}: {gate.state.value}\n  {gate.evidence}" for gate in gates(evidence)]
+        if evidence.activity is not None and evidence.activity.sessions:
+            parts.append("Sessions that write\n" + _indented(evidence.activity.sessions))
+        if isinstance(evidence.sequences, tuple):
+            parts.append("Sequences\n" + _indented(map(sequence_line, evidence.sequences)))
+        if isinstance(evidence.comparisons, tuple):
+            parts.append("Tables\n" + _indented(map(comparison_lines, evidence.comparisons)))
         if evidence.writers_stopped_at is not None:
             seconds = (self.services.now() - evidence.writers_stopped_at).total_seconds()
             parts.append(f"Write outage so far: {human_duration(seconds)}")

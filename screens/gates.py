@@ -10,10 +10,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
+from engine.cutover.outcome import (
+    ComparisonProgress,
+    DrainOutcome,
+    SequenceOutcome,
+    TableComparison,
+    WriteActivity,
+)
 from engine.errors import Failure
+from engine.lsn import parse_lsn
 from engine.snapshot import Phase, Snapshot
 from screens.format import human_bytes, human_count, human_duration, plural
-from screens.services import ComparisonProgress, ComparisonResult, DrainResult, SequencesResult, WriterReading
 
 SMALL_LAG_BYTES = 1024 * 1024
 SMALL_LAG_SECONDS = 5.0
@@ -54,32 +61,70 @@ class CutoverEvidence:
     """What is known on the way to the line."""
 
     snapshot: Snapshot | None = None
-    reading: WriterReading | None = None
+    activity: WriteActivity | None = None
+    """The latest look at the source's writers."""
+
+    before: WriteActivity | None = None
+    """The look that the latest is compared with."""
+
     writers_stopped_at: datetime | None = None
     writers_seen_again: str = ""
     """What was seen writing after the writers were said to be stopped."""
 
-    drain: DrainResult | Failure | None = None
-    sequences: SequencesResult | Failure | None = None
-    comparison: ComparisonResult | Failure | None = None
+    drain: DrainOutcome | Failure | None = None
+    sequences: tuple[SequenceOutcome, ...] | Failure | None = None
+    comparisons: tuple[TableComparison, ...] | Failure | None = None
     progress: ComparisonProgress | None = None
     running: GateName | None = None
 
 
-def reading_words(reading: WriterReading | None) -> str:
-    """One reading of the source's write activity."""
-    if reading is None:
+def row_changes_between(before: WriteActivity | None, after: WriteActivity) -> int | None:
+    """Row changes between two looks, or None when there was only one."""
+    return None if before is None else max(0, after.row_changes_total - before.row_changes_total)
+
+
+def wrote_since(baseline: WriteActivity, now: WriteActivity) -> bool:
+    """Whether anything was written since the look taken when the writers had stopped.
+
+    Counted changes alone do not tell: an idle session may report its last ones ten seconds late. Neither
+    does the position alone: other databases of the server move it too.
+    """
+    if now.sessions:
+        return True
+    moved = parse_lsn(now.position_lsn) > parse_lsn(baseline.position_lsn)
+    return moved and now.row_changes_total > baseline.row_changes_total
+
+
+def activity_words(activity: WriteActivity | None, before: WriteActivity | None) -> str:
+    """What one look at the source's writers saw."""
+    if activity is None:
         return "not looked yet"
-    parts = []
-    if reading.writes_since_previous is None:
-        parts.append("first look")
-    else:
-        parts.append(f"{plural(reading.writes_since_previous, 'row change')} since the look before")
-    if reading.sessions:
-        count = plural(len(reading.sessions), "session holds", "sessions hold")
-        parts.append(f"{count} a write open: {reading.sessions[0]}")
-    parts.append(f"source at {reading.position}")
+    changes = row_changes_between(before, activity)
+    parts = ["first look" if changes is None else f"{plural(changes, 'row change')} since the look before"]
+    if activity.sessions:
+        count = plural(len(activity.sessions), "session writes", "sessions write")
+        parts.append(f"{count}: {activity.sessions[0]}")
+    parts.append(f"source at {activity.position_lsn}")
     return ", ".join(parts)
+
+
+def problems_of(comparison: TableComparison) -> str:
+    """Why two sides of a table are not the same, in a few words; empty when they are."""
+    if comparison.problem is not None:
+        return comparison.problem
+    if comparison.equal:
+        return ""
+    parts = []
+    if comparison.source_only_columns:
+        parts.append(f"columns only on the source: {', '.join(comparison.source_only_columns)}")
+    if comparison.target_only_columns:
+        parts.append(f"columns only on the target: {', '.join(comparison.target_only_columns)}")
+    if comparison.source_rows != comparison.target_rows:
+        counts = f"{human_count(comparison.source_rows)} rows on the source"
+        parts.append(f"{counts}, {human_count(comparison.target_rows)} on the target")
+    elif comparison.differing or not parts:
+        parts.append("rows differ")
+    return "; ".join(parts)
 
 
 def _synchronized(snapshot: Snapshot | None) -> Gate:
@@ -116,45 +161,51 @@ def _writers(evidence: CutoverEvidence) -> Gate:
     name = GateName.WRITERS
     if evidence.writers_seen_again:
         return Gate(name, GateState.FAILED, f"writing went on after that: {evidence.writers_seen_again}")
-    words = reading_words(evidence.reading)
+    words = activity_words(evidence.activity, evidence.before)
     if evidence.writers_stopped_at is not None:
         return Gate(name, GateState.PASSED, f"said at {evidence.writers_stopped_at:%H:%M:%S %Z}; {words}")
     return Gate(name, GateState.WAITING, words)
 
 
-def _drained(drain: DrainResult | Failure | None) -> tuple[GateState, str]:
+def _drained(drain: DrainOutcome | Failure | None) -> tuple[GateState, str]:
     if drain is None:
         return GateState.WAITING, "waits until the source's last position is applied on the target"
     if isinstance(drain, Failure):
         return GateState.FAILED, drain.title
+    if drain.failure is not None:
+        return GateState.FAILED, drain.failure.title
     if not drain.reached:
-        said = f"applied only {drain.applied_lsn} of {drain.fence_lsn} after {human_duration(drain.seconds)}"
-        return GateState.FAILED, said
+        applied = f"applied only {drain.applied_lsn or 'nothing'} of {drain.fence_lsn}"
+        return GateState.FAILED, f"{applied} after {human_duration(drain.seconds)}"
     return GateState.PASSED, f"fence {drain.fence_lsn} applied after {human_duration(drain.seconds)}"
 
 
-def _sequences(sequences: SequencesResult | Failure | None) -> tuple[GateState, str]:
-    if sequences is None:
+def _sequences(outcomes: tuple[SequenceOutcome, ...] | Failure | None) -> tuple[GateState, str]:
+    if outcomes is None:
         return GateState.WAITING, "so that new rows get new numbers"
-    if isinstance(sequences, Failure):
-        return GateState.FAILED, sequences.title
-    if sequences.problems:
-        more = f" and {len(sequences.problems) - 1} more" if len(sequences.problems) > 1 else ""
-        return GateState.FAILED, f"{sequences.problems[0]}{more}"
-    return GateState.PASSED, f"{plural(sequences.set_count, 'sequence')} set"
+    if isinstance(outcomes, Failure):
+        return GateState.FAILED, outcomes.title
+    failed = [outcome for outcome in outcomes if outcome.problem is not None]
+    if failed:
+        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+        return GateState.FAILED, f"{failed[0].source}: {failed[0].problem}{more}"
+    return GateState.PASSED, f"{plural(len(outcomes), 'sequence')} set"
 
 
 def _compared(evidence: CutoverEvidence) -> tuple[GateState, str]:
-    comparison, progress = evidence.comparison, evidence.progress
-    if isinstance(comparison, Failure):
-        return GateState.FAILED, comparison.title
-    if comparison is not None:
-        if comparison.differences:
-            first = comparison.differences[0]
-            more = f" and {len(comparison.differences) - 1} more" if len(comparison.differences) > 1 else ""
-            return GateState.FAILED, f"{first.table}: {first.description}{more}"
-        tables = plural(comparison.tables_compared, "table")
-        return GateState.PASSED, f"{tables}, {human_count(comparison.rows_compared)} rows, no difference"
+    comparisons, progress = evidence.comparisons, evidence.progress
+    if isinstance(comparisons, Failure):
+        return GateState.FAILED, comparisons.title
+    if comparisons is not None:
+        different = [comparison for comparison in comparisons if problems_of(comparison)]
+        if different:
+            more = f" and {len(different) - 1} more" if len(different) > 1 else ""
+            return GateState.FAILED, f"{different[0].source}: {problems_of(different[0])}{more}"
+        rows = sum(comparison.source_rows for comparison in comparisons)
+        return (
+            GateState.PASSED,
+            f"{plural(len(comparisons), 'table')}, {human_count(rows)} rows, no difference",
+        )
     if progress is not None and evidence.running is GateName.COMPARED:
         done = f"{progress.tables_done} of {plural(progress.tables_total, 'table')}"
         return (

@@ -90,9 +90,9 @@ class Jobs:
         del self._running[finished.name]
         finished.deliver()
 
-    def drop(self, name: str) -> bool:
+    def drop(self, name: str) -> None:
         """Stop waiting for a job; its thread ends by itself."""
-        return self._running.pop(name, None) is not None
+        self._running.pop(name, None)
 
     def is_running(self, name: str) -> bool:
         """Whether a job of that name has not come back."""

@@ -159,13 +159,13 @@ def copy_line(snapshot: Snapshot) -> str:
     rows = sum(table.rows_copied for table in snapshot.tables)
     size = sum(table.bytes_copied for table in snapshot.tables)
     expected = _expected_bytes(snapshot)
-    of = f" of ~{human_bytes(expected)}" if expected is not None and size < expected else ""
     if snapshot.phase is Phase.COPYING:
+        of = f" of ~{human_bytes(expected)}" if expected is not None and size < expected else ""
         speed = snapshot.copy_bytes_per_second
         rate = "" if speed is None else f", {human_rate(speed)}"
         left = _time_left(snapshot, size, expected)
         return f"Copied {human_bytes(size)}{of}, {human_count(rows)} rows{rate}{left}"
-    return f"Copied {human_bytes(size)}{of}, {human_count(rows)} rows"
+    return f"Copied {human_bytes(size)}, {human_count(rows)} rows"
 
 
 def _expected_bytes(snapshot: Snapshot) -> int | None:

@@ -9,7 +9,6 @@ at once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -18,76 +17,17 @@ from engine.catalog.planned import PublicationPlan
 from engine.catalog.table import SourceTable, TableName
 from engine.checks.finding import Finding
 from engine.connection.summary import EndpointSummary, ServerSummary
+from engine.cutover.outcome import (
+    ComparisonProgress,
+    DrainOutcome,
+    SequenceOutcome,
+    TableComparison,
+    WriteActivity,
+)
 from engine.errors import Failure, Side
 from engine.schema.script import SchemaScript, ScriptOutcome
 from engine.view import EngineView
 from screens.migration import SavedMigration
-
-
-@dataclass(frozen=True, slots=True)
-class WriterReading:
-    """What is known about writers on the source at one moment."""
-
-    taken_at: datetime
-    position: str
-    """Write position of the source, as ``X/X``; it stands still when nothing writes."""
-
-    sessions: tuple[str, ...]
-    """Sessions that hold a write transaction open, one line each."""
-
-    writes_since_previous: int | None
-    """Row changes counted by the statistics since the reading before; None for the first one."""
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether nothing was seen writing."""
-        return not self.sessions and self.writes_since_previous == 0
-
-
-@dataclass(frozen=True, slots=True)
-class DrainResult:
-    """Whether everything up to the fence has been applied."""
-
-    fence_lsn: str
-    applied_lsn: str
-    reached: bool
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class SequencesResult:
-    """Sequences whose positions were carried over."""
-
-    set_count: int
-    problems: tuple[str, ...]
-    """One line for each sequence that could not be set."""
-
-
-@dataclass(frozen=True, slots=True)
-class ComparisonProgress:
-    """How far the row-by-row comparison is."""
-
-    tables_done: int
-    tables_total: int
-    rows_compared: int
-    current: str
-
-
-@dataclass(frozen=True, slots=True)
-class TableDifference:
-    """A table whose two sides are not the same."""
-
-    table: str
-    description: str
-
-
-@dataclass(frozen=True, slots=True)
-class ComparisonResult:
-    """What the row-by-row comparison found."""
-
-    tables_compared: int
-    rows_compared: int
-    differences: tuple[TableDifference, ...]
 
 
 class MigrationServices(Protocol):
@@ -194,16 +134,18 @@ class MigrationServices(Protocol):
     def stop_writers(self) -> Failure | None:
         """Stop the application's writers (blocking)."""
 
-    def write_activity(self) -> WriterReading | Failure:
+    def write_activity(self) -> WriteActivity | Failure:
         """Look for writers on the source (blocking)."""
 
-    def drain(self) -> DrainResult | Failure:
+    def drain(self) -> DrainOutcome | Failure:
         """Take the source's position as the fence and wait until it is applied (blocking)."""
 
-    def copy_sequences(self) -> SequencesResult | Failure:
+    def copy_sequences(self) -> tuple[SequenceOutcome, ...] | Failure:
         """Carry the positions of sequences over to the target (blocking)."""
 
-    def compare_tables(self, on_progress: Callable[[ComparisonProgress], None]) -> ComparisonResult | Failure:
+    def compare_tables(
+        self, on_progress: Callable[[ComparisonProgress], None]
+    ) -> tuple[TableComparison, ...] | Failure:
         """Compare every table row by row (blocking); ``on_progress`` is called on the job's thread."""
 
     def drop_command(self) -> str:

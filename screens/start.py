@@ -186,11 +186,13 @@ class StartScreen(WizardScreen):
         self.notice(failure)
         if failure is not None:
             return
-        step = resume_step(migration)
-        if step in (Step.CONNECT, Step.DONE):
-            self.post_message(StepRequested(step))
+        if resume_step(migration) is Step.CONNECT or migration.dropped_at is not None:
+            self._go_on()
             return
         self._probe(Side.SOURCE)
+
+    def _go_on(self) -> None:
+        self.post_message(StepRequested(resume_step(self.services.migration)))
 
     def _probe(self, side: Side) -> None:
         self.notice(None)
@@ -207,6 +209,8 @@ class StartScreen(WizardScreen):
                 endpoint = self.services.endpoint(side)
                 modal = PasswordModal(side.value, str(endpoint), summary.title)
                 self.app.push_screen(modal, partial(self._password_given, side))
+            elif self.services.migration.cutover.done_at is not None:
+                self._go_on()
             elif self.services.migration.started_at is None:
                 self.post_message(StepRequested(Step.CONNECT))
             else:
@@ -215,16 +219,18 @@ class StartScreen(WizardScreen):
         if side is Side.SOURCE:
             self._probe(Side.TARGET)
             return
-        if self.services.migration.started_at is None:
-            self.post_message(StepRequested(resume_step(self.services.migration)))
+        if resume_step(self.services.migration) is not Step.LIVE:
+            self._go_on()
             return
         self.start_job("engine", "starting the engine", self._start_engine, self._engine_started)
 
     def _password_given(self, side: Side, password: str | None) -> None:
-        if password is None:
-            return
-        self.services.give_password(side, password)
-        self._probe(side)
+        if password is not None:
+            self.services.give_password(side, password)
+            self._probe(side)
+        elif self.services.migration.cutover.done_at is not None:
+            # The report can be read without the servers.
+            self._go_on()
 
     def _start_engine(self) -> bool | Failure:
         return self.services.start_engine() or True

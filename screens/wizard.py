@@ -20,7 +20,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.types import CSSPathType
 from textual.widget import Widget
-from textual.widgets import Button, Input, Static
+from textual.widgets import Button, Static
 
 from engine.errors import Failure
 from engine.snapshot import Phase, Snapshot
@@ -316,11 +316,6 @@ class WizardScreen(Screen[None]):
         failure = self.services.record(migration)
         if failure is not None:
             self.notice(failure)
-
-    @property
-    def typing(self) -> bool:
-        """Whether an input has the focus."""
-        return isinstance(self.focused, Input)
 
 
 def link_text(snapshot: Snapshot) -> str:

@@ -91,7 +91,8 @@ def run_headless(
     different = [table for table in compared if not table.equal]
     _step(
         f"{len(compared)} tables, {sum(table.source_rows for table in compared):,} rows, "
-        f"{writer.transactions_committed:,} transactions written meanwhile, {outage.sequences} sequences set, "
+        f"{writer.transactions_committed:,} transactions written meanwhile, "
+        f"{outage.sequences} sequences set, "
         f"writes were stopped for {outage.seconds:.1f} s, {time.monotonic() - started:.0f} s in all"
     )
     if different or len(compared) != tables:

@@ -230,7 +230,9 @@ def test_source_settings_and_standby(small_server: EmbeddedServer, target_db: Da
     small_server.stop()
     small_server.start()
     database.execute("select pg_create_physical_replication_slot('somebody')")
-    refused(3, "no free replication slot", source=database.conninfo, target=target_db.conninfo)
+    refused(
+        3, "replication slots of the source are taken", source=database.conninfo, target=target_db.conninfo
+    )
     small_server.stop()
     (small_server.directory / "data" / "standby.signal").touch()
     small_server.start()

@@ -11,17 +11,17 @@ from engine.catalog.planned import PlannedStatement, PublicationPlan
 from engine.catalog.table import ReplicaIdentity, SourceTable, TableKind, TableName
 from engine.checks.finding import Finding, Verdict
 from engine.connection.summary import EndpointSummary, ServerSummary
+from engine.cutover.outcome import (
+    ComparisonProgress,
+    DrainOutcome,
+    SequenceOutcome,
+    TableComparison,
+    WriteActivity,
+)
 from engine.errors import Failure, Side
 from engine.schema.script import SchemaScript, ScriptOutcome
 from engine.snapshot import Event, Lag, Phase, Severity, Snapshot, TableProgress, TableState
 from screens.migration import CutoverRecord, SavedMigration, Step
-from screens.services import (
-    ComparisonProgress,
-    ComparisonResult,
-    DrainResult,
-    SequencesResult,
-    WriterReading,
-)
 
 NOW = datetime(2026, 11, 21, 2, 30, 0, tzinfo=UTC)
 MONOTONIC_SECONDS = 10_000.0
@@ -312,9 +312,17 @@ SCRIPT = SchemaScript(
     "pg_dump (PostgreSQL) 18.1",
 )
 APPLIED = ScriptOutcome(True, 41, "")
-DRAINED = DrainResult("2A/5B0F1D20", "2A/5B0F1D20", True, 0.8)
-SEQUENCES = SequencesResult(11, ())
-COMPARISON = ComparisonResult(6, 94_352_118, ())
+DRAINED = DrainOutcome("2A/5B0F1D20", "2A/5B0F1D20", True, 0.8, None)
+SEQUENCES = tuple(
+    SequenceOutcome(f"public.s{number}", f"public.s{number}", 100 * number, True, None)
+    for number in range(1, 12)
+)
+COMPARISONS = tuple(
+    TableComparison(str(table.name), str(table.name), table.approximate_rows, table.approximate_rows, True)
+    for table in shop_tables()
+    if table.problem is None
+)
+QUIET = WriteActivity(NOW, "2A/5B0F1D20", (), 7_000)
 
 
 @dataclass
@@ -352,11 +360,11 @@ class FakeServices:
     engine: FakeEngine | None = None
     next_engine: FakeEngine = field(default_factory=lambda: FakeEngine(copying_snapshot()))
     start_failure: Failure | None = None
-    readings: list[WriterReading | Failure] = field(default_factory=list)
+    activities: list[WriteActivity | Failure] = field(default_factory=list)
     can_stop_writers: bool = False
-    drained: DrainResult | Failure = DRAINED
-    sequences: SequencesResult | Failure = SEQUENCES
-    comparison: ComparisonResult | Failure = COMPARISON
+    drained: DrainOutcome | Failure = DRAINED
+    sequences: tuple[SequenceOutcome, ...] | Failure = SEQUENCES
+    comparisons: tuple[TableComparison, ...] | Failure = COMPARISONS
     engine_stops: bool = True
     calls: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
@@ -476,23 +484,23 @@ class FakeServices:
         self.calls.append("stop writers")
         return None
 
-    def write_activity(self) -> WriterReading | Failure:
-        if self.readings:
-            return self.readings.pop(0)
-        return WriterReading(NOW, "2A/5B0F1D20", (), 0)
+    def write_activity(self) -> WriteActivity | Failure:
+        return self.activities.pop(0) if self.activities else QUIET
 
-    def drain(self) -> DrainResult | Failure:
+    def drain(self) -> DrainOutcome | Failure:
         self.calls.append("drain")
         return self.drained
 
-    def copy_sequences(self) -> SequencesResult | Failure:
+    def copy_sequences(self) -> tuple[SequenceOutcome, ...] | Failure:
         self.calls.append("copy sequences")
         return self.sequences
 
-    def compare_tables(self, on_progress: Callable[[ComparisonProgress], None]) -> ComparisonResult | Failure:
+    def compare_tables(
+        self, on_progress: Callable[[ComparisonProgress], None]
+    ) -> tuple[TableComparison, ...] | Failure:
         self.calls.append("compare")
         on_progress(ComparisonProgress(3, 6, 40_000_000, "public.orders"))
-        return self.comparison
+        return self.comparisons
 
     def drop_command(self) -> str:
         return 'livesync-tui drop --subscription shop --source "$SOURCE" --target "$TARGET"'

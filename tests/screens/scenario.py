@@ -22,7 +22,7 @@ _NEVER_SECONDS = 3600.0
 """Nothing is polled by a timer in a test; it calls ``poll`` itself."""
 
 _MANY_ROUNDS = 400
-_QUIET_ROUNDS = 3
+_QUIET_ROUNDS = 2
 
 
 class WizardForTests(MigrationApp):
@@ -53,7 +53,6 @@ async def settle(pilot: Pilot[Any]) -> None:
         quiet_rounds = 0 if app.step.jobs.names else quiet_rounds + 1
         if quiet_rounds == _QUIET_ROUNDS:
             return
-        await asyncio.sleep(0.005)
 
 
 async def press(pilot: Pilot[Any], *keys: str) -> None:
@@ -94,7 +93,7 @@ def play(
 
     async def run() -> None:
         app = WizardForTests(services, step, theme)
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=True) as pilot:
             await settle(pilot)
             await scenario(pilot, app)
 

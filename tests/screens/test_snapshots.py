@@ -12,12 +12,12 @@ from textual.pilot import Pilot
 
 from engine.catalog.table import TableName
 from engine.checks.finding import Finding, Verdict
+from engine.cutover.outcome import RowDifference, TableComparison, WriteActivity
 from engine.errors import Failure, Retry, Side
 from engine.schema.script import ScriptOutcome
 from engine.snapshot import Event, Phase, Severity, TableState
 from livesync_tui.theme import NIGHT, SIXTEEN_COLOURS
 from screens.migration import Step
-from screens.services import ComparisonResult, TableDifference, WriterReading
 from tests.screens.fake_services import (
     MONOTONIC_SECONDS,
     NOW,
@@ -173,10 +173,9 @@ def test_live(snap_compare: SnapCompare, size: Size) -> None:
     assert snap_compare(_live(copying_snapshot()), terminal_size=size, run_before=_then())
 
 
-@sizes
-def test_live_ready(snap_compare: SnapCompare, size: Size) -> None:
+def test_live_ready(snap_compare: SnapCompare) -> None:
     """Everything follows the source."""
-    assert snap_compare(_live(ready_snapshot()), terminal_size=size, run_before=_then())
+    assert snap_compare(_live(ready_snapshot()), run_before=_then())
 
 
 def test_live_before_the_first_snapshot(snap_compare: SnapCompare) -> None:
@@ -265,24 +264,25 @@ def test_no_colour(snap_compare: SnapCompare, monkeypatch: pytest.MonkeyPatch, s
 @sizes
 def test_cutover(snap_compare: SnapCompare, size: Size) -> None:
     """Waits for the person to stop the writers."""
-    reading = WriterReading(NOW, "2A/5B0F1D20", ("pid 4711 app@shop: UPDATE orders …",), 181)
+    activity = WriteActivity(NOW, "2A/5B0F1D20", ("pid 4711 app@shop: UPDATE orders …",), 181)
     app = _at(
-        Step.CUTOVER, engine=FakeEngine(ready_snapshot()), readings=[reading] * 9, can_stop_writers=True
+        Step.CUTOVER, engine=FakeEngine(ready_snapshot()), activities=[activity] * 9, can_stop_writers=True
     )
     assert snap_compare(app, terminal_size=size, run_before=_then())
 
 
-@sizes
-def test_cutover_before_the_line(snap_compare: SnapCompare, size: Size) -> None:
+def test_cutover_before_the_line(snap_compare: SnapCompare) -> None:
     """All gates passed."""
     app = _at(Step.CUTOVER, engine=FakeEngine(ready_snapshot()))
-    assert snap_compare(app, terminal_size=size, run_before=_then("enter", "right", "enter"))
+    assert snap_compare(app, run_before=_then("enter", "right", "enter"))
 
 
 def test_cutover_with_differences(snap_compare: SnapCompare) -> None:
     """The comparison found something."""
-    found = ComparisonResult(6, 94_352_118, (TableDifference("public.orders", "2 rows only on the source"),))
-    app = _at(Step.CUTOVER, engine=FakeEngine(ready_snapshot()), comparison=found)
+    found = TableComparison(
+        "public.orders", "public.orders", 9, 8, False, (RowDifference(Side.SOURCE, "(9,lost)"),)
+    )
+    app = _at(Step.CUTOVER, engine=FakeEngine(ready_snapshot()), comparisons=(found,))
     assert snap_compare(app, run_before=_then("enter", "right", "enter"))
 
 
