@@ -1,0 +1,135 @@
+"""The wizard's process is killed while it copies; started again, it goes on with the same migration."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from livesync_tui.demo.dataset import create_demo
+from livesync_tui.demo.writer import DemoWriter
+from tests.conftest import Database
+from tests.faults.migrating import all_ready, assert_all_equal, states, wait_drained
+from tests.waiting import wait_until
+
+_ESCAPES = re.compile(r"\x1b(\[[0-9;?<>=$ ]*[A-Za-z]|\][^\x07]*\x07|[()][A-Z0-9]|[=>])")
+
+_QUIET_SECONDS = 0.4
+
+NEXT, BACK_TAB, ENTER, TAB = b"\x0e", b"\x1b[Z", b"\r", b"\t"
+
+
+class Terminal:
+    """``livesync-tui`` on a pseudo-terminal of 80x24, and what it has drawn so far."""
+
+    def __init__(self, source: Database, target: Database, state: Path) -> None:
+        self._controller, terminal = pty.openpty()
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "livesync_tui"],
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            env={
+                **os.environ,
+                "SOURCE": source.conninfo,
+                "TARGET": target.conninfo,
+                "XDG_STATE_HOME": str(state),
+                "TERM": "xterm-256color",
+                "LC_ALL": "C.UTF-8",
+            },
+            start_new_session=True,
+        )
+        os.close(terminal)
+        self._drawn = b""
+        self._drawn_at = 0.0
+        self._looked_at = 0
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while self.process.poll() is None:
+            if not select.select([self._controller], [], [], 0.1)[0]:
+                continue
+            try:
+                self._drawn += os.read(self._controller, 65536)
+                self._drawn_at = time.monotonic()
+            except OSError:
+                return
+
+    @property
+    def since_last_key(self) -> str:
+        return _ESCAPES.sub("", self._drawn[self._looked_at :].decode("utf-8", "replace"))
+
+    def press(self, *keys: bytes, then: str) -> None:
+        """Press keys and wait until ``then`` is drawn."""
+        self._looked_at = len(self._drawn)
+        for key in keys:
+            os.write(self._controller, key)
+        self.wait_for(then)
+
+    def wait_for(self, words: str) -> None:
+        """Until the words are drawn and nothing more is: keys pressed while a step opens are lost."""
+
+        def is_drawn() -> bool:
+            return words in self.since_last_key and time.monotonic() - self._drawn_at > _QUIET_SECONDS
+
+        wait_until(is_drawn, describe=lambda: self.since_last_key[-3000:])
+
+    def kill(self) -> None:
+        """SIGKILL; the terminal is gone with it."""
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        os.close(self._controller)
+
+
+@pytest.mark.parametrize("moment", ["copying", "replicating"])
+def test_killed_and_started_again(
+    moment: str, source_db: Database, target_db: Database, tmp_path: Path
+) -> None:
+    create_demo(source_db.conninfo, rows=60_000)
+    writer = DemoWriter(source_db.conninfo, transactions_per_second=150)
+    writer.start()
+    terminal = Terminal(source_db, target_db, tmp_path)
+    try:
+        terminal.wait_for("Which database is moved")
+        terminal.press(NEXT, then="18 checks")
+        terminal.press(NEXT, then="11 of 11 tables chosen")
+        terminal.press(NEXT, then="missing on the target")
+        terminal.press(BACK_TAB, ENTER, then="Applied")
+        terminal.press(NEXT, then="to run, nothing has been run yet")
+        terminal.press(TAB, ENTER, then="applied.")
+        terminal.press(NEXT, then="Nothing has been copied so far")
+        terminal.press(TAB, ENTER, then="sync workers busy")
+        if moment == "copying":
+            wait_until(lambda: states(target_db).keys() & {"d", "f"}, describe=lambda: states(target_db))
+        else:
+            wait_until(lambda: all_ready(target_db), describe=lambda: states(target_db))
+        terminal.kill()
+
+        terminal = Terminal(source_db, target_db, tmp_path)
+        terminal.wait_for("enter")
+        terminal.press(ENTER, then="sync workers busy")
+        wait_until(lambda: all_ready(target_db), describe=lambda: states(target_db))
+        writer.stop()
+        wait_drained(source_db, target_db)
+    finally:
+        writer.stop()
+        terminal.kill()
+    assert writer.failure is None
+    assert_all_equal(source_db, target_db)
+    assert target_db.query("select epoch from _ts_live_sync.subscription") == [(2,)]
+    saved = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    assert source_db.conninfo.split("@", 1)[0].rsplit(":", 1)[1] not in saved
