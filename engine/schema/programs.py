@@ -96,7 +96,8 @@ def _candidates(name: str) -> Iterator[tuple[Path, bool]]:
 
 def _ask_version(path: Path, is_bundled: bool) -> Program | None:
     """The program at ``path``, or None when there is none that runs."""
-    if not path.is_file():
+    # Unlike Path.is_file, this also says no about a folder of PATH that may not be entered.
+    if not os.access(path, os.X_OK):
         return None
     try:
         answer = subprocess.run(
