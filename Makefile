@@ -3,16 +3,19 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow test-faults lint format clean
 
 demo: $(VENV)/.ready
 	$(BIN)/livesync-tui demo
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not faults and not versions"
 
 test-slow: $(VENV)/.ready
 	$(BIN)/python -m pytest -m slow
+
+test-faults: $(VENV)/.ready
+	$(BIN)/python -m pytest -m faults -s tests/faults
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -10,8 +10,10 @@ This module imports only the standard library, so that screens may use it.
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 
 class Side(Enum):
@@ -60,6 +62,20 @@ class Failure:
         if self.hint:
             parts.append(self.hint)
         return ". ".join(part.rstrip(".") for part in parts) + "."
+
+
+def internal_failure(error: BaseException, doing: str) -> Failure:
+    """The failure of an error nobody foresaw.
+
+    Of the error itself only its class and the place are told: its text may hold a value or a connection
+    string.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return Failure(
+        title=f"Internal error {type(error).__name__}{place} while {doing}",
+        hint="This is a bug in livesync-tui, please report it; nothing is lost, run it again",
+    )
 
 
 class EngineError(Exception):

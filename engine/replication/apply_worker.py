@@ -100,29 +100,25 @@ class ApplyWorker:
         # Closed as it is: in the middle of a pipeline it takes no rollback; the server rolls back by itself.
         with closing(open_session(running.config.target, "apply", extra=REPLICA_ROLE)) as session:
             state = StateStore(session, running.subscription)
-            row = state.read()
-            if row is None or row.epoch != running.epoch or row.progress_lsn is None:
-                raise EpochLostError(running.subscription)
+            position = state.settled_position(running.epoch)
             self._tables = {table.oid: table for table in state.tables() if table.last_error is None}
-            self.durable_lsn = row.progress_lsn
+            self.durable_lsn = position
             with open_session(running.config.source, f"apply {running.subscription}") as source:
                 release_slot(source, apply_slot_name(running.subscription))
             connection = ReplicationConnection(running.config.source, f"apply {running.subscription}")
             try:
-                connection.start(
-                    apply_slot_name(running.subscription), running.config.publications, row.progress_lsn
-                )
+                connection.start(apply_slot_name(running.subscription), running.config.publications, position)
             except BaseException:
                 connection.close()
                 raise
             applier = Applier(
                 session,
                 self,
-                row.progress_lsn,
+                position,
                 should_stop=running.stopping,
                 tolerates_missing_rows=not running.config.copy_data,
             )
-            reader = StreamReader(connection, row.progress_lsn)
+            reader = StreamReader(connection, position)
             reader.start()
             self._on_streaming()
             try:

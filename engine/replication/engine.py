@@ -27,7 +27,7 @@ import psycopg
 
 from engine.connection.explain import explain
 from engine.connection.session import Session, open_session
-from engine.errors import EngineError, Failure, Retry, Side
+from engine.errors import EngineError, Failure, Retry, Side, internal_failure
 from engine.feed import Feed
 from engine.lsn import format_lsn, parse_lsn
 from engine.replication.apply_worker import ApplyWorker, stream_ended_failure
@@ -159,13 +159,8 @@ class Engine:
             self.error = error
             self._end(Phase.FAILED, error.failure)
         except Exception as error:
-            # Never its text: a driver's message may carry a value or a connection string.
-            self._end(
-                Phase.FAILED,
-                Failure(
-                    f"Internal error {type(error).__name__} in the engine", hint="See the log; run it again"
-                ),
-            )
+            self.error = EngineError(internal_failure(error, "supervising the subscription"))
+            self._end(Phase.FAILED, self.error.failure)
             raise
         else:
             self._end(Phase.STOPPED, None)
@@ -533,9 +528,7 @@ class _ApplyThread:
                     return
                 failure = error.failure
             except Exception as error:
-                self.fatal = EngineError(
-                    Failure(f"Internal error {type(error).__name__} while applying", hint="See the log")
-                )
+                self.fatal = EngineError(internal_failure(error, "applying changes"))
                 raise
             else:
                 attempts = 0

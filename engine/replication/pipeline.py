@@ -186,7 +186,7 @@ class Pipeline:
             if result is None:
                 # libpq marks the end of each statement's results with a null.
                 continue
-            self._check(self._in_flight.popleft(), result)
+            self._answered(result)
 
     def _drained(self) -> bool:
         """Read what is there; True once the sync point's own answer has come."""
@@ -200,8 +200,18 @@ class Pipeline:
                         Failure("The target answered fewer statements than were sent", retry=Retry.TIMED)
                     )
                 return True
-            self._check(self._in_flight.popleft(), result)
+            self._answered(result)
         return False
+
+    def _answered(self, result: pq.abc.PGresult) -> None:
+        """Check the answer to the oldest statement in flight.
+
+        Raises:
+            EngineError: It answers none: the server ended the session.
+        """
+        if not self._in_flight:
+            raise explain(psycopg.errors.error_from_result(result), Side.TARGET, "applying changes")
+        self._check(self._in_flight.popleft(), result)
 
     def _check(self, note: Note, result: pq.abc.PGresult) -> None:
         if self._misfit is not None or result.status == pq.ExecStatus.PIPELINE_ABORTED:

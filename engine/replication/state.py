@@ -11,6 +11,11 @@ What each piece is for, and who writes it:
     One row a table: letter, position, error. A table's own worker writes it together with the rows it
     copied or applied; the apply worker writes the last step, s to r, together with its position.
 
+A commit whose answer was lost is in doubt: the server may be carrying it out at this moment. Reading the
+row it writes without more would show the state before it, and the same rows would be applied twice. So
+whoever goes on from a recorded position first locks that row (``settled_…``), which waits for such a
+commit, and every step of a table checks the state it comes from.
+
 A stale engine (a host that lost its network and came back) cannot do harm: taking over increments the
 epoch in both ``subscription`` and ``progress`` while holding their rows, and every transaction that
 writes rows ends with a statement that finds nothing when the epoch is no longer its own.
@@ -31,7 +36,7 @@ from engine.catalog.table import TableName
 from engine.catalog.table_map import TableMap
 from engine.connection.explain import explain
 from engine.connection.session import Session
-from engine.errors import BlockedError, Failure, Retry, Side, SubscriptionBrokenError
+from engine.errors import BlockedError, ConnectionFailedError, Failure, Retry, Side, SubscriptionBrokenError
 from engine.lsn import format_lsn, parse_lsn
 from engine.snapshot import TableState
 
@@ -117,11 +122,25 @@ update _ts_live_sync.subscription_rel
  where subname = %s and rrelid = %s
 """
 
+_BEGIN_COPY = """
+update _ts_live_sync.subscription_rel
+   set state = 'd', lsn = null, updated_at = pg_catalog.now()
+ where subname = %s and rrelid = %s and state in ('i', 'd')
+"""
+
 _WRITE_COPIED = """
 update _ts_live_sync.subscription_rel
    set state = 'f', lsn = %s, rows_copied = %s, bytes_copied = %s, copy_again = false,
        updated_at = pg_catalog.now()
- where subname = %s and rrelid = %s
+ where subname = %s and rrelid = %s and state = 'd'
+"""
+
+_SETTLED_POSITION = """
+select lsn from _ts_live_sync.progress where subname = %s and epoch = %s for update
+"""
+
+_SETTLED_TABLE = """
+select 1 from _ts_live_sync.subscription_rel where subname = %s and rrelid = %s for update
 """
 
 _WRITE_ERROR = """
@@ -444,12 +463,56 @@ class StateStore:
         except psycopg.Error as error:
             raise explain(error, Side.TARGET, "recording a table's state") from None
 
+    def settled_position(self, epoch: int) -> int:
+        """The apply stream's position, once no commit of ours is in doubt any more.
+
+        Raises:
+            EpochLostError: Another engine has taken over.
+        """
+        row = self._run(_SETTLED_POSITION, (self._subscription, epoch), "reading the position").fetchone()
+        if row is None:
+            raise EpochLostError(self._subscription)
+        return parse_lsn(str(row[0]))
+
+    def settled_table(self, oid: int) -> TableRow | None:
+        """One table's row, once no commit of ours is in doubt any more."""
+        self._run(_SETTLED_TABLE, (self._subscription, oid), "reading a table's state")
+        return next((row for row in self.tables() if row.oid == oid), None)
+
+    def begin_copy(self, oid: int) -> None:
+        """Move a table from i or d to d.
+
+        Raises:
+            ConnectionFailedError: It is in another state by now; read it again.
+        """
+        self._expect_one(
+            self._run(_BEGIN_COPY, (self._subscription, oid), "recording the start of a copy"), oid
+        )
+
+    def _expect_one(self, cursor: psycopg.Cursor[tuple[object, ...]], oid: int) -> None:
+        if cursor.rowcount != 1:
+            raise ConnectionFailedError(
+                Failure(
+                    title=f"The recorded state of table {oid} is not what it was",
+                    hint="Nothing to do; it is read again",
+                    side=Side.TARGET,
+                    retry=Retry.TIMED,
+                )
+            )
+
     def write_copied(self, oid: int, lsn: int, rows: int, size_bytes: int) -> None:
-        """Move a table to f; part of the transaction that copied its rows."""
-        self._run(
-            _WRITE_COPIED,
-            (format_lsn(lsn), rows, size_bytes, self._subscription, oid),
-            "recording a copied table",
+        """Move a table from d to f; part of the transaction that copied its rows.
+
+        Raises:
+            ConnectionFailedError: It is not in d by now; the transaction must be rolled back.
+        """
+        self._expect_one(
+            self._run(
+                _WRITE_COPIED,
+                (format_lsn(lsn), rows, size_bytes, self._subscription, oid),
+                "recording a copied table",
+            ),
+            oid,
         )
 
     def write_error(self, oid: int, message: str) -> None:

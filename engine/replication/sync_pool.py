@@ -7,18 +7,20 @@ import time
 from dataclasses import dataclass, field
 
 from engine.connection.session import open_session
-from engine.errors import EngineError, Failure, Retry, TableError
+from engine.errors import EngineError, Failure, Retry, TableError, internal_failure
 from engine.replication.pipeline import StoppedWaitingError
 from engine.replication.publication import PublishedTable
 from engine.replication.state import EpochLostError, StateStore, TableRow
 from engine.replication.stream import StreamEndedError
 from engine.replication.subscription import Running
 from engine.replication.table_sync import TableSync
-from engine.snapshot import Severity
+from engine.snapshot import Severity, TableState
 
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _POLL_SECONDS = 0.2
+
+_STATES_TO_SYNC = (TableState.INIT, TableState.DATASYNC, TableState.FINISHEDCOPY)
 
 
 @dataclass(order=True)
@@ -131,7 +133,8 @@ class SyncPool:
         running = self._running
         try:
             row = self._read(item.oid)
-            if row is not None and row.last_error is None:
+            # A table in s or r is the apply stream's, also when we never heard that our commit got through.
+            if row is not None and row.last_error is None and row.state in _STATES_TO_SYNC:
                 TableSync(running, row, item.published, shares_target=item.shares_target).run()
         except StoppedWaitingError:
             return False
@@ -151,19 +154,13 @@ class SyncPool:
             self._set_aside(item.oid, error.failure)
             return False
         except Exception as error:  # A bug in the sync of one table must be seen, not kill the thread.
-            self._set_aside(
-                item.oid,
-                Failure(
-                    f"Internal error {type(error).__name__} while syncing a table", hint="Retry the table"
-                ),
-            )
+            self._set_aside(item.oid, internal_failure(error, "syncing a table"))
             raise
         return False
 
     def _read(self, source_oid: int) -> TableRow | None:
         with open_session(self._running.config.target, "sync") as session:
-            rows = StateStore(session, self._running.subscription).tables()
-        return next((row for row in rows if row.oid == source_oid), None)
+            return StateStore(session, self._running.subscription).settled_table(source_oid)
 
     def _postpone(self, item: _Waiting, why: str) -> bool:
         pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**item.attempts)

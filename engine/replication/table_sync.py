@@ -29,7 +29,7 @@ from psycopg import sql
 from engine.catalog.table import TableName
 from engine.connection.explain import explain
 from engine.connection.session import Session, open_session
-from engine.errors import Failure, Side, TableError
+from engine.errors import EngineError, Failure, Side, TableError
 from engine.lsn import format_lsn
 from engine.replication.apply import Applier, PositionLostError, PositionStatement, TableStoppedError
 from engine.replication.copy import copy_rows
@@ -48,6 +48,8 @@ from engine.snapshot import Severity, TableState
 _COMMIT_CHANGES = 5000
 _COMMIT_SECONDS = 0.5
 _TAKE_TIMEOUT_SECONDS = 0.1
+
+_ASK_AGAIN_SECONDS = 0.5
 
 _NEAR_TAIL_BYTES = 4 * 1024 * 1024
 """Distance to the apply stream at which a table offers itself; the apply stream stands still meanwhile."""
@@ -153,7 +155,7 @@ class TableSync:
                 closing(open_session(running.config.target, f"copy {table.oid}", extra=REPLICA_ROLE))
             )
             state = StateStore(target, running.subscription)
-            state.write_state(table.oid, TableState.DATASYNC, None)
+            state.begin_copy(table.oid)
             running.monitor.state(table.oid, TableState.DATASYNC)
             target_table = read_target_table(target, table.source, table.target)
             self._require_empty(target)
@@ -300,9 +302,33 @@ class TableSync:
         """Commit the last changes, then state s; only then may the apply stream go on."""
         oid = self._table.oid
         applier.commit()
-        state.write_state_owned(oid, TableState.SYNCDONE, applier.position, self._running.epoch)
+        lsn = applier.position
+        try:
+            state.write_state_owned(oid, TableState.SYNCDONE, lsn, self._running.epoch)
+        except EngineError:
+            # The commit may have got through. The apply stream stands still until that is known: were it
+            # to go on, it would pass changes that nobody applies any more.
+            if not self._is_recorded_as_done(lsn):
+                raise
         self._running.monitor.state(oid, TableState.SYNCDONE)
         offer.finished.set_result(applier.position)
+
+    def _is_recorded_as_done(self, lsn: int) -> bool:
+        """Whether state s was committed after all; asks until the target answers.
+
+        Raises:
+            StoppedWaitingError: Asked to stop; the next start reads it.
+        """
+        running = self._running
+        while not running.stop.wait(_ASK_AGAIN_SECONDS):
+            try:
+                with open_session(running.config.target, f"sync {self._table.oid}") as session:
+                    row = StateStore(session, running.subscription).settled_table(self._table.oid)
+            except EngineError as error:
+                running.monitor.activity(self._table.oid, f"asking the target again: {error.failure.title}")
+                continue
+            return row is not None and row.state is TableState.SYNCDONE and row.lsn == lsn
+        raise StoppedWaitingError
 
     def _stream_until(self, applier: Applier, reader: StreamReader, reached: Callable[[], bool]) -> None:
         """Apply what comes until ``reached`` between source transactions; leave nothing uncommitted."""
