@@ -53,6 +53,7 @@ class Disturbed:
         self.done: list[str] = []
 
     def _start(self) -> RunProcess:
+        self.log_size_at_start = self.log.stat().st_size if self.log.exists() else 0
         return RunProcess(self.source, self.target, self.log)
 
     def faults(self) -> list[Callable[[], None]]:
@@ -85,10 +86,20 @@ class Disturbed:
         before = self.position()
 
         def moved() -> bool:
-            assert self.process.is_alive, self.log.read_text()[-3000:]
+            self.keep_running()
             return self.position() != before
 
         wait_until(moved, timeout_seconds=90, describe=self.log_tail)
+
+    def keep_running(self) -> None:
+        """Start the engine again when it found no server at its start, as whoever supervises it would."""
+        if not self.process.is_alive:
+            assert self.process.wait() == 1, self.log_tail()
+            said = self.log.read_text()[self.log_size_at_start :]
+            assert "livesync-tui: " in said, self.log_tail()
+            assert "Subscription night" not in said, self.log_tail()
+            assert "Internal error" not in said, self.log_tail()
+            self.process = self._start()
 
     def position(self) -> str:
         try:
@@ -104,6 +115,9 @@ class Disturbed:
         self.process = self._start()
 
     def stop_engine(self) -> None:
+        # Before its first word the program has not yet said what it does about SIGTERM.
+        wait_until(lambda: self.log.stat().st_size > self.log_size_at_start, describe=self.log_tail)
+        self.keep_running()
         assert self.process.terminate() == 0, self.log_tail()
         self.process = self._start()
 
@@ -145,14 +159,15 @@ def run_faults(source: Database, target: Database, log: Path, *, seed: int, faul
     prepare(source, target, rows=40_000)
     writer = DemoWriter(source.conninfo, transactions_per_second=150, sessions=3)
     writer.start()
+    wait_until(lambda: writer.transactions_committed > 20, describe=lambda: writer.failure)
     disturbed = Disturbed(source, target, log, random.Random(seed))
     try:
         for _ in range(faults):
             disturbed.disturb()
+        disturbed.wait_moved()
         wait_until(lambda: all_ready(target), timeout_seconds=120, describe=disturbed.log_tail)
         writer.stop()
         assert writer.failure is None, (writer.failure, disturbed.done)
-        assert writer.transactions_committed > 20
         wait_drained(source, target)
         assert all_ready(target), states(target)
         errors = (
