@@ -16,7 +16,7 @@ from psycopg.rows import class_row
 
 from engine.catalog.planned import PlannedStatement, PublicationPlan
 from engine.catalog.table import ReplicaIdentity, TableName, quote_identifier
-from engine.catalog.tables import IdentityChange, TableTree, read_table_trees
+from engine.catalog.tables import IdentityChange, TableTree, read_table_trees, table_problem
 from engine.connection.explain import explain
 from engine.connection.session import Session
 from engine.errors import BlockedError, Failure, Retry, Side, UsageError
@@ -94,13 +94,15 @@ def plan_publication(session: Session, publication: str, tables: Collection[Tabl
 
     Raises:
         UsageError: No table was chosen.
-        BlockedError: A table does not exist, or the publication is FOR ALL TABLES.
+        BlockedError: A table does not exist or cannot be published as it is, or the publication is FOR ALL
+            TABLES.
         EngineError: The source could not be read.
     """
     if not tables:
         raise UsageError(Failure("No tables are chosen", hint="Choose at least one table", side=Side.SOURCE))
     trees = read_table_trees(session, frozenset(tables))
     _require_all(tables, trees)
+    _require_publishable(trees, session.info.server_version)
     identities = [
         _identity_statement(session, tree, change) for tree in trees for change in tree.identity_changes()
     ]
@@ -156,6 +158,21 @@ def _require_all(tables: Collection[TableName], trees: Sequence[TableTree]) -> N
             retry=Retry.NEVER,
         )
     )
+
+
+def _require_publishable(trees: Sequence[TableTree], version_number: int) -> None:
+    """Refuse what would make the application's own statements fail, or lose changes without a word."""
+    for tree in trees:
+        problem = table_problem(tree, version_number)
+        if problem is not None:
+            raise BlockedError(
+                Failure(
+                    f"Table {tree.root.name} cannot be published: {problem}",
+                    hint="Change that, or leave the table out",
+                    side=Side.SOURCE,
+                    retry=Retry.MANUAL,
+                )
+            )
 
 
 def _identifier(name: TableName) -> sql.Identifier:

@@ -366,11 +366,12 @@ def _source_table(tree: TableTree, version_number: int) -> SourceTable:
         replica_identity=identity,
         has_primary_key=has_primary_key,
         usable_index=None if usable_index is None else usable_index.name,
-        problem=_problem(tree, version_number),
+        problem=table_problem(tree, version_number),
     )
 
 
-def _problem(tree: TableTree, version_number: int) -> str | None:
+def table_problem(tree: TableTree, version_number: int) -> str | None:
+    """Why a table cannot be published as it is, or None."""
     for relation in (tree.root, *tree.leaves):
         whose = "it is" if relation is tree.root else f"its partition {relation.name} is"
         if relation.relation_kind == "f":

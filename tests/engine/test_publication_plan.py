@@ -15,6 +15,7 @@ from engine.connection.endpoint import parse_endpoint
 from engine.connection.session import Session, open_session
 from engine.errors import BlockedError, EngineError, Side, UsageError
 from livesync_tui.demo.dataset import create_demo
+from livesync_tui.demo.servers import EmbeddedServer
 from tests.conftest import Database
 
 
@@ -201,3 +202,17 @@ def test_it_does_not_queue_for_long_behind_a_busy_table(
             apply_plan(session, plan)
     assert raised.value.failure.sqlstate == "55P03"
     assert "Another session" in raised.value.failure.hint
+
+
+def test_a_table_whose_updates_would_fail_once_published_is_refused(target_server: EmbeddedServer) -> None:
+    database = Database(target_server, "generated_without_key")
+    database.create()
+    try:
+        database.execute("create table t (n int, doubled int generated always as (n * 2) stored)")
+        with open_session(parse_endpoint(Side.SOURCE, database.conninfo), "test") as session:
+            with pytest.raises(BlockedError) as raised:
+                plan_publication(session, "p", names("t"))
+        assert "public.t" in raised.value.failure.title
+        assert "add a primary key" in raised.value.failure.title
+    finally:
+        database.drop()
