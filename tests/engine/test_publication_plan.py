@@ -209,9 +209,11 @@ def test_a_table_whose_updates_would_fail_once_published_is_refused(target_serve
     database.create()
     try:
         database.execute("create table t (n int, doubled int generated always as (n * 2) stored)")
-        with open_session(parse_endpoint(Side.SOURCE, database.conninfo), "test") as session:
-            with pytest.raises(BlockedError) as raised:
-                plan_publication(session, "p", names("t"))
+        with (
+            open_session(parse_endpoint(Side.SOURCE, database.conninfo), "test") as session,
+            pytest.raises(BlockedError) as raised,
+        ):
+            plan_publication(session, "p", names("t"))
         assert "public.t" in raised.value.failure.title
         assert "add a primary key" in raised.value.failure.title
     finally:
