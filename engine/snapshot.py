@@ -133,6 +133,8 @@ class Snapshot:
     """Why the engine is retrying or has failed."""
 
     retry_at_monotonic_seconds: float | None
+    waiting_for: str | None = None
+    """What on the target keeps the apply stream from moving, in words; None while it moves."""
 
     def count(self, state: TableState) -> int:
         """How many tables are in ``state``."""

@@ -35,12 +35,20 @@ _BY_SQLSTATE: dict[str, tuple[str, str, Retry]] = {
     "57P02": ("The {side} crashed and is recovering", "Nothing to do; it comes back by itself", Retry.TIMED),
     "57P03": ("The {side} is not accepting connections now", "Nothing to do while it starts up", Retry.TIMED),
     "53100": ("The disk of the {side} is full", "Free space on the {side}", Retry.TIMED),
+    "53400": (
+        "The {side} has reached a limit of its configuration",
+        "Drop replication slots that nothing uses or raise the limit named above",
+        Retry.TIMED,
+    ),
     "25006": (
         "The {side} is read-only",
         "Check that it is the primary and that default_transaction_read_only is off",
         Retry.TIMED,
     ),
 }
+
+_PASSING = ("40", "53", "57", "58", "55P03", "55006")
+"""SQLSTATEs that another try may not meet: deadlock, no memory, cancelled, I/O error, locked, in use."""
 
 _UNKNOWN_HOST = (
     "The host name of the {side} is unknown",
@@ -113,6 +121,8 @@ def explain(error: psycopg.Error, side: Side, doing: str) -> EngineError:
         elif is_connection_loss(error):
             title = f"The connection to the {where} was lost while {doing}"
             hint, retry = "Nothing to do if the server or the network comes back", Retry.TIMED
+        elif (sqlstate or "").startswith(_PASSING):
+            hint, retry = "Nothing to do if it does not come again", Retry.TIMED
     failure = Failure(title.format(side=where), detail, hint.format(side=where), sqlstate, side, retry)
     if (
         is_connection_loss(error)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import psycopg
 from psycopg import sql
 
+from engine.connection.deadline import deadline
 from engine.connection.endpoint import CONNECT_TIMEOUT_SECONDS, Endpoint
 from engine.connection.explain import explain
 from engine.errors import BlockedError, Failure, Retry, Side
@@ -37,12 +38,21 @@ _SETTINGS: tuple[tuple[int, str, str], ...] = (
     (0, "bytea_output", "hex"),
     (0, "lc_monetary", "C"),
     (0, "standard_conforming_strings", "on"),
+    # off reads the NULL of an array as the text "NULL".
+    (0, "array_nulls", "on"),
     (0, "xmloption", "content"),
     (0, "default_transaction_read_only", "off"),
     (0, "default_transaction_isolation", "read committed"),
     # What is committed is durable before the source hears "flushed".
     (0, "synchronous_commit", "on"),
+    # A server that lost us gives up our locks and slots within a minute, not in two hours.
+    (0, "tcp_keepalives_idle", "20"),
+    (0, "tcp_keepalives_interval", "10"),
+    (0, "tcp_keepalives_count", "4"),
 )
+
+_SETTINGS_SECONDS = 30.0
+"""How long a new session may take over its settings; connect_timeout no longer counts then."""
 
 _KEEPALIVE = {
     # A half-open connection is noticed within a minute instead of two hours.
@@ -136,8 +146,9 @@ def open_session(
 
 def _apply_settings(session: Session, side: Side, settings: Mapping[str, str]) -> None:
     try:
-        applied = session.execute(settings_statement(settings)).fetchone()
-        read_back = session.execute(read_back_statement(settings)).fetchone()
+        with deadline(_SETTINGS_SECONDS, session):
+            applied = session.execute(settings_statement(settings)).fetchone()
+            read_back = session.execute(read_back_statement(settings)).fetchone()
     except psycopg.Error as error:
         raise explain(error, side, "setting up a session") from None
     check_settings(side, applied, read_back)

@@ -19,7 +19,7 @@ there on has not. A transaction is named by its ``final_lsn``, the start of its 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -70,6 +70,12 @@ _SINGLE_BATCHES = 50
 
 _SAVEPOINT = "livesync_batch"
 
+REMOVE_FROM_SHARED = (
+    "The rows of one source table cannot be told apart there. Take the table out of the publication and "
+    "refresh, delete its rows on the target yourself, then publish it again and refresh"
+)
+"""What to do about a source table that has to start over in a target table it shares."""
+
 
 class TableStoppedError(Exception):
     """A change of one table cannot be applied; the table has to be set aside."""
@@ -119,6 +125,9 @@ class ApplyTarget(Protocol):
 
     def applied(self, source_oid: int, changes: int) -> None:
         """``changes`` of a table have become durable."""
+
+    def sharers(self, source_oid: int) -> Collection[int]:
+        """Other source tables whose rows are in the same target table; asked while the session is idle."""
 
 
 class Applier:
@@ -309,6 +318,7 @@ class Applier:
             self._replay(batch)
             return
         self._send("savepoint " + _SAVEPOINT)
+        self._writer.remember_savepoint()
         trying: ChangeStatements | None = None
         try:
             self._replay([pending for pending in batch if pending.statements not in fast])
@@ -346,6 +356,8 @@ class Applier:
                 raise ConnectionFailedError(replace(failure, retry=Retry.TIMED)) from None
 
     def _roll_back_batch(self) -> None:
+        # A failure that was seen before the last statement was sent leaves the session in mid-pipeline.
+        self._pipeline.abandon()
         try:
             self._session.execute("rollback to savepoint " + _SAVEPOINT)
             # Statements whose preparation came after the failure do not exist.
@@ -353,6 +365,7 @@ class Applier:
         except psycopg.Error as error:
             raise explain(error, Side.TARGET, "rolling back a batch") from None
         self._pipeline.forget_prepared()
+        self._writer.forget_since_savepoint()
 
     def _send(self, statement: str) -> None:
         self._settle()
@@ -417,6 +430,9 @@ class Applier:
         self._begin()
         self._flush()
         self._settle()
+        for source_oid, table in tables.items():
+            if set(self._target.sharers(source_oid)) - tables.keys():
+                raise TableStoppedError(source_oid, self._shared_truncate(source_oid, table))
         note = Note(next(iter(tables)), "truncate", expects_one_row=False)
         targets = {table.name: table for table in tables.values()}
         try:
@@ -425,6 +441,15 @@ class Applier:
             raise self._stopped(note, error) from None
         for source_oid in tables:
             self._count(source_oid, 1)
+
+    def _shared_truncate(self, source_oid: int, table: TargetTable) -> Failure:
+        relation = self._relations[source_oid]
+        return Failure(
+            title=f"{TableName(relation.schema, relation.table)} was truncated on the source, but "
+            f"{table.name} on the target holds rows of other source tables as well",
+            hint=REMOVE_FROM_SHARED,
+            side=Side.TARGET,
+        )
 
     def _run(self, statement: Statement, values: list[bytes | None], note: Note) -> None:
         try:

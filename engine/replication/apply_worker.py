@@ -10,22 +10,26 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from engine.catalog.table import TableName
-from engine.connection.session import open_session
+from engine.connection.deadline import deadline, shut_down
+from engine.connection.session import Session, open_session
 from engine.errors import Failure, Retry, Side
 from engine.lsn import format_lsn
 from engine.replication.apply import Applier, PositionLostError, PositionStatement, TableStoppedError
+from engine.replication.bootstrap import require_usable
+from engine.replication.drift import with_fitting_hint
 from engine.replication.pipeline import StoppedWaitingError
 from engine.replication.receive import StreamReader
-from engine.replication.slots import apply_slot_name, release_slot
+from engine.replication.slots import apply_slot_name, list_slots, release_slot
 from engine.replication.state import EpochLostError, StateStore, TableRow
 from engine.replication.stream import ReplicationConnection
 from engine.replication.subscription import REPLICA_ROLE, Running
+from engine.replication.waits import end_remainder
 from engine.snapshot import Severity, TableState
 
 COMMIT_CHANGES = 5000
@@ -41,6 +45,9 @@ _TAKE_TIMEOUT_SECONDS = 0.1
 
 _STOP_GRACE_SECONDS = 10.0
 """How long a stop waits for the end of the source transaction that is being applied."""
+
+_CONNECT_SECONDS = 60.0
+"""How long each server may take to tell us where we are."""
 
 _UPDATE_PROGRESS = """
 update _ts_live_sync.progress set lsn = $1::pg_lsn where subname = $2::text and epoch = $3::bigint
@@ -69,6 +76,11 @@ class ApplyWorker:
         self._leave = threading.Event()
         self._inbox: queue.SimpleQueue[Exclude] = queue.SimpleQueue()
         self._tables: dict[int, TableRow] = {}
+        self._state: StateStore | None = None
+        self._session_lock = threading.Lock()
+        self._session: Session | None = None
+        self._earlier_pid: int | None = None
+        self._step_since: float | None = None
         self.durable_lsn: int | None = None
         self.last_commit_at: datetime | None = None
         self.transactions = 0
@@ -80,6 +92,24 @@ class ApplyWorker:
     def leave(self) -> None:
         """Have :meth:`run` return at the next boundary; safe from any thread."""
         self._leave.set()
+
+    @property
+    def target_pid(self) -> int | None:
+        """Backend of the session that applies; safe from any thread."""
+        with self._session_lock:
+            return None if self._session is None else self._session.info.backend_pid
+
+    @property
+    def step_seconds(self) -> float:
+        """How long the message at hand has been worked on; it takes long only where the target waits."""
+        since = self._step_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def cut_off(self) -> None:
+        """End the connection to a target that does not know of it any more; safe from any thread."""
+        with self._session_lock:
+            if self._session is not None:
+                shut_down(self._session.pgconn)
 
     @property
     def _is_leaving(self) -> bool:
@@ -99,18 +129,7 @@ class ApplyWorker:
         running.handover.wait_for_accepted(running.stopping)
         # Closed as it is: in the middle of a pipeline it takes no rollback; the server rolls back by itself.
         with closing(open_session(running.config.target, "apply", extra=REPLICA_ROLE)) as session:
-            state = StateStore(session, running.subscription)
-            position = state.settled_position(running.epoch)
-            self._tables = {table.oid: table for table in state.tables() if table.last_error is None}
-            self.durable_lsn = position
-            with open_session(running.config.source, f"apply {running.subscription}") as source:
-                release_slot(source, apply_slot_name(running.subscription))
-            connection = ReplicationConnection(running.config.source, f"apply {running.subscription}")
-            try:
-                connection.start(apply_slot_name(running.subscription), running.config.publications, position)
-            except BaseException:
-                connection.close()
-                raise
+            position, connection = self._connect(session)
             applier = Applier(
                 session,
                 self,
@@ -120,7 +139,10 @@ class ApplyWorker:
             )
             reader = StreamReader(connection, position)
             reader.start()
+            running.handover.on_offer = reader.wake
             self._on_streaming()
+            with self._session_lock:
+                self._session = session
             try:
                 self._apply(applier, reader)
             except PositionLostError:
@@ -132,8 +154,36 @@ class ApplyWorker:
             else:
                 return
             finally:
+                with self._session_lock:
+                    self._session = None
+                self._step_since = None
                 reader.close()
         self._set_aside(stopped.source_oid, stopped.failure)
+
+    def _connect(self, session: Session) -> tuple[int, ReplicationConnection]:
+        """Read where we are over the new target session; stream the slot from there."""
+        running = self._running
+        slot_name = apply_slot_name(running.subscription)
+        with deadline(_CONNECT_SECONDS, session):
+            end_remainder(session, self._earlier_pid)
+            self._earlier_pid = session.info.backend_pid
+            self._state = state = StateStore(session, running.subscription)
+            position = state.settled_position(running.epoch)
+            self._tables = {table.oid: table for table in state.tables() if table.last_error is None}
+        self.durable_lsn = position
+        with open_session(running.config.source, f"apply {running.subscription}") as source:
+            with deadline(_CONNECT_SECONDS, source):
+                release_slot(source, slot_name)
+                slot = list_slots(source, running.subscription).get(slot_name)
+            require_usable(running.subscription, slot, position)
+        connection = ReplicationConnection(running.config.source, f"apply {running.subscription}")
+        try:
+            with deadline(_CONNECT_SECONDS, connection.session):
+                connection.start(slot_name, running.config.publications, position)
+        except BaseException:
+            connection.close()
+            raise
+        return position, connection
 
     def target_of(self, source_oid: int, final_lsn: int) -> TableName | None:
         """Where a change goes, or None when the table's own sync has it or it is not ours."""
@@ -166,6 +216,11 @@ class ApplyWorker:
         """Count changes that have become durable."""
         self._running.monitor.applied(source_oid, changes)
 
+    def sharers(self, source_oid: int) -> Collection[int]:
+        """Other source tables whose rows are in the same target table."""
+        assert self._state is not None
+        return self._state.sharers(source_oid)
+
     def _reached(self, position: int) -> list[TableRow]:
         return [
             table
@@ -184,8 +239,9 @@ class ApplyWorker:
                 # On a quiet source nothing comes by itself that would tell how far we are.
                 reader.ask_position()
             for message in messages:
+                self._step_since = time.monotonic()
                 if applier.uncommitted_changes == 0:
-                    opened_at = time.monotonic()
+                    opened_at = self._step_since
                 applier.take(message)
                 if applier.in_source_transaction:
                     continue
@@ -197,6 +253,7 @@ class ApplyWorker:
                     self._commit(applier, reader)
                     if self._is_leaving:
                         return
+            self._step_since = None
             if applier.in_source_transaction:
                 if self._is_leaving:
                     stop_deadline = stop_deadline or time.monotonic() + _STOP_GRACE_SECONDS
@@ -225,7 +282,9 @@ class ApplyWorker:
 
     def _commit(self, applier: Applier, reader: StreamReader) -> None:
         reached = self._reached(applier.position)
+        self._step_since = time.monotonic()
         applier.commit(even_if_still=bool(reached))
+        self._step_since = None
         for table in reached:
             self._tables[table.oid] = replace(table, state=TableState.READY)
             self._running.monitor.state(table.oid, TableState.READY)
@@ -268,6 +327,9 @@ class ApplyWorker:
         """Record the table's error on a fresh session; the transaction that held the change is gone."""
         running = self._running
         with open_session(running.config.target, "apply") as session:
+            table = self._tables.get(source_oid)
+            if table is not None:
+                failure = with_fitting_hint(running.config, session, table, failure)
             StateStore(session, running.subscription).write_error(source_oid, failure.sentence())
         running.monitor.set_aside(source_oid, failure.sentence())
         running.feed.emit(Severity.ERROR, f"Table set aside: {failure.sentence()}")

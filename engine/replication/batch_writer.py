@@ -47,7 +47,16 @@ class BatchWriter:
         self._session = session
         self._should_stop = should_stop
         self._stages: OrderedDict[tuple[object, ...], _Stage] = OrderedDict()
+        self._at_savepoint = self._stages.copy()
         self._count = 0
+
+    def remember_savepoint(self) -> None:
+        """A savepoint was set: what :meth:`forget_since_savepoint` goes back to."""
+        self._at_savepoint = self._stages.copy()
+
+    def forget_since_savepoint(self) -> None:
+        """The savepoint was rolled back to: tables created since are gone, those dropped are back."""
+        self._stages = self._at_savepoint.copy()
 
     def write(self, statements: ChangeStatements, changes: NetChanges) -> None:
         """Write ``changes`` inside the open transaction: deletes, then updates, then inserts.

@@ -107,7 +107,7 @@ def take_over(
         state.update_publications(config.publications, config.table_map)
         epoch, position = state.take_over()
         if position is not None:
-            _require_usable(config, slot, position)
+            require_usable(config.subscription, slot, position)
             return TakenOver(epoch, is_new=False, position=position)
         if slot is not None:
             drop_slot(source, slot.name)
@@ -143,17 +143,16 @@ def _require_same_source(
     )
 
 
-def _require_usable(config: SubscriptionConfig, slot: Slot | None, position: int) -> None:
+def require_usable(subscription: str, slot: Slot | None, position: int) -> None:
     """Refuse to go on where changes may be missing.
 
     Raises:
         SubscriptionBrokenError: The slot is gone, lost its WAL, or is ahead of the target.
     """
     start_over = (
-        f"Start over: livesync-tui drop --subscription {config.subscription}, "
-        "empty the target tables, run again"
+        f"Start over: livesync-tui drop --subscription {subscription}, empty the target tables, run again"
     )
-    name = apply_slot_name(config.subscription)
+    name = apply_slot_name(subscription)
     if slot is None:
         raise SubscriptionBrokenError(
             Failure(
@@ -283,13 +282,26 @@ def refresh_tables(
         drop_slot(source, sync_slot_name(config.subscription, row.oid))
     for oid, row in recorded.items():
         table = published.get(oid)
-        if table is not None and (row.source, row.target) != (
-            table.name,
-            config.table_map.target_of(table.name),
-        ):
-            state.rename_table(oid, table.publications[0], table.name, config.table_map.target_of(table.name))
+        if table is None:
+            continue
+        target_name = _target_now(config, target, row, table.name)
+        if (row.source, row.target) != (table.name, target_name):
+            state.rename_table(oid, table.publications[0], table.name, target_name)
     _set_aside_without_target(config, target, state, [table.name for table in added], published)
     return TableSet(state.tables(), published, tuple(table.name for table in added), removed)
+
+
+def _target_now(config: SubscriptionConfig, target: Session, row: TableRow, name: TableName) -> TableName:
+    """Where a known table lands, now that it is called ``name`` on the source.
+
+    Its rows stay where they are, also when it was renamed on the source: it follows the name only to
+    where the rows went, that is when its table on the target was renamed as well.
+    """
+    mapped = config.table_map.target_of(name)
+    holds_rows = row.copy_again or row.state not in (TableState.INIT, TableState.DATASYNC)
+    if mapped == row.target or not holds_rows:
+        return mapped
+    return mapped if missing_tables(target, (mapped, row.target)) == (row.target,) else row.target
 
 
 def _set_aside_without_target(

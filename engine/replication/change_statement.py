@@ -199,7 +199,15 @@ class ChangeStatements:
             ).format(
                 self._rows,
                 _joined(self._names(positions)),
-                _joined([_placeholder(first + number) for number in range(len(positions))]),
+                # Stored values were cut to the column's length or scale; the image has to be cut as well.
+                _joined(
+                    [
+                        sql.SQL("{}::{}").format(
+                            _placeholder(first + number), sql.SQL(self._by_position[position].type_name)
+                        )
+                        for number, position in enumerate(positions)
+                    ]
+                ),
             )
         conditions = [
             sql.SQL("target.{} operator({}.=) {}").format(

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from engine.replication.protocol import Value
-
-_SPECIAL = re.compile(rb"[\\\t\n\r]")
-_ESCAPES = {b"\\": b"\\\\", b"\t": b"\\t", b"\n": b"\\n", b"\r": b"\\r"}
-
-
-def _escape(match: re.Match[bytes]) -> bytes:
-    return _ESCAPES[match[0]]
 
 
 def copy_line(values: Iterable[Value]) -> bytes:
@@ -27,5 +19,7 @@ def copy_line(values: Iterable[Value]) -> bytes:
             fields.append(b"\\N")
         else:
             assert isinstance(value, bytes)
-            fields.append(_SPECIAL.sub(_escape, value))
+            # Four passes in C; a regular expression would call back for each of maybe millions of matches.
+            escaped = value.replace(b"\\", b"\\\\").replace(b"\t", b"\\t")
+            fields.append(escaped.replace(b"\n", b"\\n").replace(b"\r", b"\\r"))
     return b"\t".join(fields) + b"\n"

@@ -18,16 +18,26 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import psycopg
 
+from engine.checks.subscription import require_publications
+from engine.connection.deadline import deadline
 from engine.connection.explain import explain
 from engine.connection.session import Session, open_session
-from engine.errors import EngineError, Failure, Retry, Side, internal_failure
+from engine.errors import (
+    BlockedError,
+    ConnectionFailedError,
+    EngineError,
+    Failure,
+    Retry,
+    Side,
+    internal_failure,
+)
 from engine.feed import Feed
 from engine.lsn import format_lsn, parse_lsn
 from engine.replication.apply_worker import ApplyWorker, stream_ended_failure
@@ -39,6 +49,7 @@ from engine.replication.state import EpochLostError, StateStore, TableRow
 from engine.replication.stream import StreamEndedError
 from engine.replication.subscription import Running, SubscriptionConfig
 from engine.replication.sync_pool import SyncPool
+from engine.replication.waits import end_remainder, what_it_waits_for
 from engine.snapshot import Event, Lag, Phase, Severity, Snapshot, TableState
 
 _TICK_SECONDS = 0.2
@@ -47,6 +58,15 @@ _RATE_WINDOW_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _JOIN_SECONDS = 30.0
+
+_CONTROL_SECONDS = 60.0
+"""How long the control sessions' servers may take to answer before the sessions count as lost."""
+
+_LOOK_AFTER_SECONDS = 2.0
+"""How long the apply stream may work on one message before we ask the target what it waits for."""
+
+_FORGOTTEN_SECONDS = 30.0
+"""How long it may wait for a target that is doing nothing for it."""
 
 _SOURCE_POSITION = """
 select pg_catalog.pg_current_wal_flush_lsn()
@@ -104,6 +124,8 @@ class Engine:
         self._apply: _ApplyThread | None = None
         self._pool: SyncPool | None = None
         self._published: TableSet | None = None
+        self._control_pid: int | None = None
+        self._waiting_for: str | None = None
 
     # --- what a view may ask
 
@@ -207,19 +229,20 @@ class Engine:
             if not self._begin(source, target, state):
                 return
         else:
-            state.lock()
-            row = state.read()
-            if row is None or row.epoch != self._running.epoch:
-                raise EpochLostError(self._config.subscription)
+            with deadline(_CONTROL_SECONDS, source, target):
+                self._lock_again(target, state, self._running.epoch)
+        self._control_pid = target.info.backend_pid
         last_metrics = 0.0
         while not self._stop.is_set():
-            self._obey_orders(source, target, state)
             self._mind_workers()
-            if time.monotonic() - last_metrics >= _METRICS_SECONDS:
-                if state.refresh_is_requested():
-                    self._refresh(source, target, state)
-                self._measure(source, state)
-                last_metrics = time.monotonic()
+            with deadline(_CONTROL_SECONDS, source, target):
+                self._obey_orders(source, target, state)
+                if time.monotonic() - last_metrics >= _METRICS_SECONDS:
+                    if state.refresh_is_requested():
+                        self._refresh(source, target, state)
+                    self._measure(source, state)
+                    self._look_at_apply(target)
+                    last_metrics = time.monotonic()
             self._settle_phase()
             self._publish()
             self._wake.wait(_TICK_SECONDS)
@@ -228,6 +251,17 @@ class Engine:
         self._publish()
         self._stop_workers()
         self._measure(source, state)
+
+    def _lock_again(self, target: Session, state: StateStore, epoch: int) -> None:
+        row = state.read()
+        if row is None or row.epoch != epoch:
+            raise EpochLostError(self._config.subscription)
+        try:
+            state.lock()
+        except BlockedError as error:
+            # The epoch is ours, so the holder is the session we lost, and the target does not know it yet.
+            end_remainder(target, self._control_pid)
+            raise ConnectionFailedError(replace(error.failure, hint="", retry=Retry.TIMED)) from None
 
     def _begin(self, source: Session, target: Session, state: StateStore) -> bool:
         """Take the subscription over and start the workers; False when stopped meanwhile."""
@@ -271,13 +305,12 @@ class Engine:
 
     def _queue_tables(self, rows: tuple[TableRow, ...], tables: TableSet) -> None:
         assert self._pool is not None
-        sharing = Counter(row.target for row in rows)
         for row in rows:
             published = tables.published.get(row.oid)
             if published is None or row.last_error is not None:
                 continue
             if row.state in (TableState.INIT, TableState.DATASYNC, TableState.FINISHEDCOPY):
-                self._pool.add(row, published, shares_target=sharing[row.target] > 1)
+                self._pool.add(row, published)
 
     def _report_apply_failure(self, failure: Failure, pause_seconds: float) -> None:
         self._feed.emit(Severity.WARNING, f"{failure.sentence()} Trying again in {pause_seconds:.0f} s.")
@@ -323,6 +356,13 @@ class Engine:
     def _refresh(self, source: Session, target: Session, state: StateStore) -> None:
         assert self._pool is not None
         assert self._apply is not None
+        try:
+            require_publications(source, self._config.publications)
+        except BlockedError as error:
+            # Without this the tables of a missing publication would count as removed on purpose.
+            state.write_refreshed()
+            self._feed.emit(Severity.ERROR, f"Publication not refreshed: {error.failure.sentence()}")
+            return
         row = state.read()
         map_now = self._config.table_map if row is None else row.table_map
         tables = refresh_tables(
@@ -388,6 +428,23 @@ class Engine:
             if table.state is TableState.DATASYNC and table.last_error is None:
                 state.write_copy_progress(table.source_oid, table.rows_copied, table.bytes_copied)
 
+    def _look_at_apply(self, target: Session) -> None:
+        """Say what the apply stream waits for on the target; cut it off from a target that forgot it."""
+        assert self._apply is not None
+        worker = self._apply.worker
+        seconds, pid = worker.step_seconds, worker.target_pid
+        if seconds < _LOOK_AFTER_SECONDS or pid is None:
+            if self._waiting_for is not None:
+                self._feed.emit(Severity.INFO, "The apply stream moves again")
+            self._waiting_for = None
+            return
+        wait = what_it_waits_for(target, pid)
+        if self._waiting_for is None:
+            self._feed.emit(Severity.WARNING, f"The apply stream waits for {wait.words}")
+        self._waiting_for = wait.words
+        if not wait.is_working and seconds > _FORGOTTEN_SECONDS:
+            worker.cut_off()
+
     def _current_failure(self) -> Failure | None:
         if self._failure is not None:
             return self._failure
@@ -438,6 +495,7 @@ class Engine:
                 sync_workers=self._config.sync_workers,
                 failure=self._current_failure(),
                 retry_at_monotonic_seconds=self._retry_at or (None if apply is None else apply.retry_at),
+                waiting_for=self._waiting_for,
             )
         )
 
@@ -479,6 +537,11 @@ class _ApplyThread:
         """Wait for the thread after the engine's stop was set."""
         self._wake.set()
         self._thread.join(timeout_seconds)
+
+    @property
+    def worker(self) -> ApplyWorker:
+        """For looking at what it waits for."""
+        return self._worker
 
     @property
     def durable_lsn(self) -> int | None:

@@ -60,10 +60,14 @@ class HandoverQueue:
         self.apply_position = 0
         """Where the apply worker is; a hint for sync workers that decide when to make an offer."""
 
+        self.on_offer: Callable[[], None] = lambda: None
+        """Wakes the apply worker: with thousands of tables its naps would be most of the time."""
+
     def offer(self, table: TableRow) -> Offer:
         """Called by a sync worker that is near the tail."""
         offer = Offer(table)
         self._offers.put(offer)
+        self.on_offer()
         return offer
 
     def accept(self) -> Offer | None:

@@ -73,7 +73,7 @@ class Pipeline:
         self._pgconn = session.pgconn
         self._should_stop = should_stop
         self._in_flight: deque[Note] = deque()
-        self._prepared: OrderedDict[str, bytes] = OrderedDict()
+        self._prepared: OrderedDict[tuple[str, tuple[int, ...]], bytes] = OrderedDict()
         self._statement_count = 0
         self._since_pump = 0
         self._misfit: Misfit | None = None
@@ -101,11 +101,13 @@ class Pipeline:
             if not self._active:
                 self._pgconn.enter_pipeline_mode()
                 self._active = True
-            name = self._prepared.get(statement)
+            # A column's type may change while the statement's text stays.
+            key = (statement, tuple(types))
+            name = self._prepared.get(key)
             if name is None:
                 name = self._prepare(statement, types, note)
             else:
-                self._prepared.move_to_end(statement)
+                self._prepared.move_to_end(key)
             self._pgconn.send_query_prepared(name, values)
         except psycopg.Error as error:
             raise explain(error, Side.TARGET, note.action) from None
@@ -122,7 +124,7 @@ class Pipeline:
         name = f"livesync_{self._statement_count}".encode()
         self._pgconn.send_prepare(name, statement.encode(), list(types))
         self._in_flight.append(Note(note.relation_oid, note.action, expects_one_row=False))
-        self._prepared[statement] = name
+        self._prepared[statement, tuple(types)] = name
         if len(self._prepared) > MAX_PREPARED_STATEMENTS:
             _, oldest = self._prepared.popitem(last=False)
             self._pgconn.send_close_prepared(oldest)
@@ -154,6 +156,13 @@ class Pipeline:
         if self._misfit is not None:
             misfit, self._misfit = self._misfit, None
             raise StatementFailedError(misfit)
+
+    def abandon(self) -> None:
+        """Like :meth:`settle`, after a failure that was reported: one more does not matter any more."""
+        try:
+            self.settle()
+        except StatementFailedError:
+            pass  # Everything since the savepoint is about to be rolled back.
 
     def _wait(self) -> None:
         """Wait until the target takes or gives bytes."""

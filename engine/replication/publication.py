@@ -42,7 +42,8 @@ _TABLES = """
 , visible as (
     select *
       from published leaf
-     where not exists (
+     where (%(only_oid)s::oid is null or leaf.relid = %(only_oid)s::oid)
+       and not exists (
            select
              from published root
              join pg_catalog.pg_partition_ancestors(leaf.relid::regclass) as ancestor(relid) using (relid)
@@ -101,16 +102,24 @@ class PublishedTable:
     size_bytes: int
 
 
-def list_published_tables(source: Session, publications: Sequence[str]) -> tuple[PublishedTable, ...]:
+def list_published_tables(
+    source: Session, publications: Sequence[str], *, only_oid: int | None = None
+) -> tuple[PublishedTable, ...]:
     """Read what ``publications`` publish now, sorted by name.
+
+    Args:
+        source: A session on the source.
+        publications: Their names.
+        only_oid: Only this table, or nothing when it is not published.
 
     Raises:
         EngineError: The source could not be read.
     """
     head = _TABLES_SINCE_15 if source.info.server_version >= 150000 else _TABLES_BEFORE_15
     statement = head.encode() + _TABLES.encode()
+    values = {"publications": list(publications), "only_oid": only_oid}
     try:
-        rows = source.execute(statement, {"publications": list(publications)}).fetchall()
+        rows = source.execute(statement, values).fetchall()
     except psycopg.Error as error:
         raise explain(error, Side.SOURCE, "reading the publications") from None
     tables = []

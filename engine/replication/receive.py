@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 
-from engine.errors import EngineError
+from engine.errors import ConnectionFailedError, EngineError, Failure, Retry, Side
 from engine.replication.protocol import Keepalive, XLogData
 from engine.replication.stream import ReplicationConnection, StreamEndedError
 
@@ -29,6 +29,10 @@ _CONFIRM_INTERVAL_SECONDS = 0.1
 
 _READ_TIMEOUT_SECONDS = 0.05
 
+_SILENCE_SECONDS = 120.0
+"""A source that says nothing for so long, although it is asked, is no longer at the other end. Twice the
+usual wal_receiver_timeout: while it decodes a large transaction that is not ours it may be silent."""
+
 
 class StreamReader:
     """Owns a started :class:`ReplicationConnection`; hands messages over in order."""
@@ -40,8 +44,10 @@ class StreamReader:
         self._queued_bytes = 0
         self._condition = threading.Condition()
         self._stopping = False
+        self._woken = False
         self._reply_wanted = False
         self._answer_due = False
+        self._heard_at = 0.0
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="livesync-receive", daemon=True)
 
@@ -57,8 +63,9 @@ class StreamReader:
             StreamEndedError: The source ended the stream; likewise.
         """
         with self._condition:
-            if not self._queue and self._failure is None:
+            if not self._queue and self._failure is None and not self._woken:
                 self._condition.wait(timeout_seconds)
+            self._woken = False
             if not self._queue and self._failure is not None:
                 raise self._failure
             messages = list(self._queue)
@@ -66,6 +73,12 @@ class StreamReader:
             self._queued_bytes = 0
             self._condition.notify_all()
             return messages
+
+    def wake(self) -> None:
+        """Have :meth:`take` return now, with whatever there is; safe from any thread."""
+        with self._condition:
+            self._woken = True
+            self._condition.notify_all()
 
     def confirm(self, flushed_lsn: int) -> None:
         """Everything before ``flushed_lsn`` is durable on the target."""
@@ -86,9 +99,13 @@ class StreamReader:
     def _run(self) -> None:
         last_status = 0.0
         last_flushed = -1
+        self._heard_at = time.monotonic()
         try:
             while True:
                 now = time.monotonic()
+                silence = now - self._heard_at
+                if silence > _SILENCE_SECONDS and not self._stopping:
+                    raise _silent(silence)
                 flushed = self._flushed_lsn
                 age = now - last_status
                 if (
@@ -98,7 +115,8 @@ class StreamReader:
                     or age >= _STATUS_INTERVAL_SECONDS
                     or (flushed != last_flushed and age >= _CONFIRM_INTERVAL_SECONDS)
                 ):
-                    reply_wanted, self._reply_wanted = self._reply_wanted, False
+                    reply_wanted = self._reply_wanted or silence > _SILENCE_SECONDS / 2
+                    self._reply_wanted = False
                     self._answer_due = False
                     self._connection.send_status(flushed, reply_requested=reply_wanted)
                     last_status, last_flushed = now, flushed
@@ -115,6 +133,7 @@ class StreamReader:
         with self._condition:
             if self._queued_bytes >= QUEUE_BYTES:
                 self._condition.wait(_READ_TIMEOUT_SECONDS)
+                self._heard_at = time.monotonic()  # It is we who do not listen.
                 return
         messages: list[XLogData | Keepalive] = []
         size = 0
@@ -130,6 +149,7 @@ class StreamReader:
                 break
             message = self._connection.read(0)
         if messages:
+            self._heard_at = time.monotonic()
             with self._condition:
                 self._queue.extend(messages)
                 self._queued_bytes += size
@@ -139,3 +159,14 @@ class StreamReader:
         with self._condition:
             self._failure = error
             self._condition.notify_all()
+
+
+def _silent(seconds: float) -> ConnectionFailedError:
+    return ConnectionFailedError(
+        Failure(
+            title=f"The source has sent nothing for {seconds:.0f} s although it was asked",
+            hint="Nothing to do if the network between here and there comes back",
+            side=Side.SOURCE,
+            retry=Retry.TIMED,
+        )
+    )

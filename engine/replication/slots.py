@@ -46,12 +46,20 @@ _RELEASE_SECONDS = 6.0
 _POLL_SECONDS = 0.05
 
 _OLDEST_WRITER = """
-select pid, usename, application_name,
-       pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - xact_start),
+select who, usename, application_name,
+       pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - since),
        pg_catalog."left"(query, 60)
-  from pg_catalog.pg_stat_activity
- where backend_xid is not null and pid <> pg_catalog.pg_backend_pid()
- order by xact_start
+  from (select 'pid ' || pid, usename, application_name, xact_start,
+               -- Only what kind of statement it is: the rest may hold values.
+               pg_catalog.lower(pg_catalog.split_part(pg_catalog.btrim(query), ' ', 1))
+          from pg_catalog.pg_stat_activity
+         where backend_xid is not null and pid <> pg_catalog.pg_backend_pid()
+         union all
+        -- Nobody's session any more, and forgotten more easily than one.
+        select 'prepared transaction ' || pg_catalog.quote_literal(gid), owner, database, prepared,
+               'end it with commit prepared or rollback prepared'
+          from pg_catalog.pg_prepared_xacts) as writer (who, usename, application_name, since, query)
+ order by since
  limit 1
 """
 
@@ -183,7 +191,7 @@ def oldest_writer(source: Session) -> str | None:
         raise explain(error, Side.SOURCE, "looking for long transactions") from None
     if row is None:
         return None
-    pid, user, application, age_seconds, query = row
+    who, user, application, age_seconds, query = row
     age = float(str(age_seconds))
     text = " ".join(str(query or "").split())
-    return f"pid {pid} ({user}, {application or 'no application name'}), open for {age:.0f} s: {text}"
+    return f"{who} ({user}, {application or 'no application name'}), open for {age:.0f} s: {text}"

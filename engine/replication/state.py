@@ -92,12 +92,22 @@ _START_PROGRESS = """
 insert into _ts_live_sync.progress (subname, epoch, lsn) values (%s, %s, %s)
 """
 
-_READ_TABLES = """
+_TABLE_COLUMNS = """
 select rrelid, pubname, schemaname, tablename, target_schema, target_table, state, lsn, last_error,
        copy_again, rows_copied, bytes_copied, approximate_rows, approximate_size, updated_at
   from _ts_live_sync.subscription_rel
  where subname = %s
- order by schemaname, tablename
+"""
+
+_READ_TABLES = _TABLE_COLUMNS + " order by schemaname, tablename"
+
+_READ_TABLE = _TABLE_COLUMNS + " and rrelid = %s"
+
+_SHARERS = """
+select other.rrelid
+  from _ts_live_sync.subscription_rel this
+  join _ts_live_sync.subscription_rel other using (subname, target_schema, target_table)
+ where subname = %s and this.rrelid = %s and other.rrelid <> this.rrelid
 """
 
 _INSERT_TABLE = """
@@ -404,6 +414,11 @@ class StateStore:
         rows = self._run(_READ_TABLES, (self._subscription,), "reading the tables' states").fetchall()
         return tuple(_table_row(row) for row in rows)
 
+    def sharers(self, oid: int) -> frozenset[int]:
+        """Other source tables that land in the same target table, those set aside included."""
+        rows = self._run(_SHARERS, (self._subscription, oid), "looking for tables that share a target")
+        return frozenset(int(str(other)) for (other,) in rows.fetchall())
+
     def insert_tables(self, tables: Iterable[TableRow]) -> None:
         """Add tables that are not there yet."""
         with self._session.cursor() as cursor:
@@ -477,7 +492,8 @@ class StateStore:
     def settled_table(self, oid: int) -> TableRow | None:
         """One table's row, once no commit of ours is in doubt any more."""
         self._run(_SETTLED_TABLE, (self._subscription, oid), "reading a table's state")
-        return next((row for row in self.tables() if row.oid == oid), None)
+        row = self._run(_READ_TABLE, (self._subscription, oid), "reading a table's state").fetchone()
+        return None if row is None else _table_row(row)
 
     def begin_copy(self, oid: int) -> None:
         """Move a table from i or d to d.

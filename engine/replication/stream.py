@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 import psycopg
@@ -26,6 +26,14 @@ SLOT_LOCK_TIMEOUT_SECONDS = 2
 """How long one attempt at creating a slot waits for running transactions before it says who they are."""
 
 _LOCK_NOT_AVAILABLE = "55P03"
+
+_UNDEFINED_OBJECT = "42704"
+
+_MISSING_HINT = (
+    "Create the publication named above again with the same tables, then run again. If the same error comes "
+    "back, rows changed while it was missing and cannot be had: start over (livesync-tui drop, empty the "
+    "target tables, run)"
+)
 
 
 class StreamEndedError(Exception):
@@ -63,6 +71,11 @@ class ReplicationConnection:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def session(self) -> Session:
+        """The session itself, for a deadline."""
+        return self._session
 
     @property
     def received_lsn(self) -> int:
@@ -213,4 +226,7 @@ class ReplicationConnection:
     def _refused(self, result: pq.abc.PGresult | None, doing: str) -> EngineError:
         if result is None:
             return EngineError(Failure(f"The source sent nothing while {doing}", retry=Retry.TIMED))
-        return explain(psycopg.errors.error_from_result(result), Side.SOURCE, doing)
+        error = explain(psycopg.errors.error_from_result(result), Side.SOURCE, doing)
+        if error.failure.sqlstate == _UNDEFINED_OBJECT and not error.failure.hint:
+            return EngineError(replace(error.failure, hint=_MISSING_HINT))
+        return error

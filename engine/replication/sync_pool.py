@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import insort
 from dataclasses import dataclass, field
 
 from engine.connection.session import open_session
 from engine.errors import EngineError, Failure, Retry, TableError, internal_failure
+from engine.replication.drift import with_fitting_hint
 from engine.replication.pipeline import StoppedWaitingError
 from engine.replication.publication import PublishedTable
 from engine.replication.state import EpochLostError, StateStore, TableRow
@@ -30,7 +32,6 @@ class _Waiting:
     sort_key: int
     oid: int
     published: PublishedTable = field(compare=False)
-    shares_target: bool = field(compare=False)
     not_before: float = field(compare=False, default=0.0)
     attempts: int = field(compare=False, default=0)
 
@@ -56,12 +57,11 @@ class SyncPool:
         for thread in self._threads:
             thread.start()
 
-    def add(self, table: TableRow, published: PublishedTable, *, shares_target: bool) -> None:
+    def add(self, table: TableRow, published: PublishedTable) -> None:
         """Queue a table in i, d or f."""
         with self._lock:
             self._dropped.discard(table.oid)
-            self._waiting.append(_Waiting(-published.size_bytes, table.oid, published, shares_target))
-            self._waiting.sort()
+            insort(self._waiting, _Waiting(-published.size_bytes, table.oid, published))
 
     def drop(self, source_oid: int) -> bool:
         """Take a table off the queue.
@@ -109,8 +109,7 @@ class SyncPool:
             if again:
                 with self._lock:
                     if item.oid not in self._dropped:
-                        self._waiting.append(item)
-                        self._waiting.sort()
+                        insort(self._waiting, item)
 
     def _peek(self) -> _Waiting | None:
         now = time.monotonic()
@@ -135,7 +134,7 @@ class SyncPool:
             row = self._read(item.oid)
             # A table in s or r is the apply stream's, also when we never heard that our commit got through.
             if row is not None and row.last_error is None and row.state in _STATES_TO_SYNC:
-                TableSync(running, row, item.published, shares_target=item.shares_target).run()
+                TableSync(running, row, item.published).run()
         except StoppedWaitingError:
             return False
         except EpochLostError as error:
@@ -175,11 +174,14 @@ class SyncPool:
 
     def _set_aside(self, source_oid: int, failure: Failure) -> None:
         running = self._running
-        message = failure.sentence()
-        running.monitor.set_aside(source_oid, message)
-        running.feed.emit(Severity.ERROR, f"Table set aside: {message}")
         try:
             with open_session(running.config.target, "sync") as session:
-                StateStore(session, running.subscription).write_error(source_oid, message)
+                state = StateStore(session, running.subscription)
+                table = next((table for table in state.tables() if table.oid == source_oid), None)
+                if table is not None:
+                    failure = with_fitting_hint(running.config, session, table, failure)
+                state.write_error(source_oid, failure.sentence())
         except EngineError as error:
-            running.feed.emit(Severity.ERROR, f"Could not record that: {error.failure.sentence()}")
+            running.feed.emit(Severity.ERROR, f"Could not record an error: {error.failure.sentence()}")
+        running.monitor.set_aside(source_oid, failure.sentence())
+        running.feed.emit(Severity.ERROR, f"Table set aside: {failure.sentence()}")

@@ -20,8 +20,9 @@ Two timelines (the hand-over itself is in :mod:`engine.replication.handover`):
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack, closing
+from dataclasses import replace
 
 import psycopg
 from psycopg import sql
@@ -29,20 +30,26 @@ from psycopg import sql
 from engine.catalog.table import TableName
 from engine.connection.explain import explain
 from engine.connection.session import Session, open_session
-from engine.errors import EngineError, Failure, Side, TableError
+from engine.errors import EngineError, Failure, Retry, Side, TableError
 from engine.lsn import format_lsn
-from engine.replication.apply import Applier, PositionLostError, PositionStatement, TableStoppedError
+from engine.replication.apply import (
+    REMOVE_FROM_SHARED,
+    Applier,
+    PositionLostError,
+    PositionStatement,
+    TableStoppedError,
+)
 from engine.replication.copy import copy_rows
 from engine.replication.handover import Offer
 from engine.replication.pipeline import StoppedWaitingError
 from engine.replication.protocol import Keepalive
-from engine.replication.publication import PublishedTable
+from engine.replication.publication import PublishedTable, list_published_tables
 from engine.replication.receive import StreamReader
 from engine.replication.slots import drop_slot, oldest_writer, release_slot, sync_slot_name
 from engine.replication.state import EpochLostError, StateStore, TableRow
 from engine.replication.stream import CreatedSlot, ReplicationConnection
 from engine.replication.subscription import REPLICA_ROLE, Running
-from engine.replication.target_table import TargetTable, empty_tables, read_target_table
+from engine.replication.target_table import empty_tables, read_target_table
 from engine.snapshot import Severity, TableState
 
 _COMMIT_CHANGES = 5000
@@ -68,9 +75,10 @@ select 1 from _ts_live_sync.subscription where subname = $1::text and epoch = $2
 class _OneTable:
     """Applies one table's changes and records its own position."""
 
-    def __init__(self, running: Running, table: TableRow) -> None:
+    def __init__(self, running: Running, table: TableRow, state: StateStore) -> None:
         self._running = running
         self._table = table
+        self._state = state
 
     def target_of(self, source_oid: int, final_lsn: int) -> TableName | None:
         """Only this table's changes; the stream itself starts at the table's position."""
@@ -91,26 +99,27 @@ class _OneTable:
         """Count changes that have become durable."""
         self._running.monitor.applied(source_oid, changes)
 
+    def sharers(self, source_oid: int) -> Collection[int]:
+        """Other source tables whose rows are in the same target table."""
+        return self._state.sharers(source_oid)
+
 
 class TableSync:
     """The sync of one table, run by one worker thread."""
 
-    def __init__(
-        self, running: Running, table: TableRow, published: PublishedTable, *, shares_target: bool
-    ) -> None:
+    def __init__(self, running: Running, table: TableRow, published: PublishedTable) -> None:
         """Prepare.
 
         Args:
             running: The engine.
             table: The table as recorded, in i, d or f.
             published: What the publications give out of it.
-            shares_target: Other source tables land in the same target table.
         """
         self._running = running
         self._table = table
         self._published = published
-        self._shares_target = shares_target
         self._slot = sync_slot_name(running.subscription, table.oid)
+        self._said_who_blocks = False
 
     def run(self) -> None:
         """Bring the table to s.
@@ -134,11 +143,20 @@ class TableSync:
         except TableStoppedError as error:
             self._drop_slot()
             raise TableError(error.failure) from None
+        except PositionLostError:
+            raise EpochLostError(running.subscription) from None
+        except EpochLostError:
+            raise
         except TableError:
             self._drop_slot()
             raise
-        except PositionLostError:
-            raise EpochLostError(running.subscription) from None
+        except EngineError as error:
+            if error.failure.retry is Retry.TIMED:
+                raise
+            # Nobody goes on from this slot, and it would keep WAL until the source's disk is full.
+            self._drop_slot()
+            hint = error.failure.hint or "Mend that, then retry the table (it is copied again)"
+            raise TableError(replace(error.failure, hint=hint)) from None
 
     def _drop_slot(self) -> None:
         with open_session(self._running.config.source, f"sync {self._table.oid}") as source:
@@ -157,8 +175,8 @@ class TableSync:
             state = StateStore(target, running.subscription)
             state.begin_copy(table.oid)
             running.monitor.state(table.oid, TableState.DATASYNC)
-            target_table = read_target_table(target, table.source, table.target)
-            self._require_empty(target)
+            read_target_table(target, table.source, table.target)
+            self._require_empty(target, shares_target=bool(state.sharers(table.oid)))
             source = stack.enter_context(closing(open_session(running.config.source, f"copy {table.oid}")))
             drop_slot(source, self._slot)
             walsender = stack.enter_context(ReplicationConnection(running.config.source, f"slot {table.oid}"))
@@ -170,26 +188,25 @@ class TableSync:
             if slot is None:
                 raise StoppedWaitingError
             running.monitor.activity(table.oid, "copying")
-            self._copy_in_snapshot(source, target, target_table, slot, state)
+            self._copy_in_snapshot(source, target, slot, state)
         running.monitor.state(table.oid, TableState.FINISHEDCOPY)
         return slot.consistent_lsn
 
-    def _require_empty(self, target: Session) -> None:
+    def _require_empty(self, target: Session, *, shares_target: bool) -> None:
         """Refuse to copy into rows that are not ours: they would be doubled or collide.
 
         Raises:
             TableError: There are rows, and no earlier copy of ours put them there.
         """
-        if self._table.copy_again and self._shares_target:
+        if self._table.copy_again and shares_target:
             raise TableError(
                 Failure(
                     title=f"Target table {self._table.target} holds rows of several source tables",
-                    hint="The rows of one of them cannot be told apart to copy it again: delete them on the "
-                    "target yourself, or start the subscription over",
+                    hint=REMOVE_FROM_SHARED,
                     side=Side.TARGET,
                 )
             )
-        if self._table.copy_again or self._shares_target:
+        if self._table.copy_again or shares_target:
             return
         name = sql.Identifier(self._table.target.schema, self._table.target.table)
         try:
@@ -212,12 +229,17 @@ class TableSync:
             self._running.monitor.activity(
                 self._table.oid, f"waiting for a transaction on the source to end: {writer}"
             )
+            if not self._said_who_blocks:
+                self._said_who_blocks = True
+                self._running.feed.emit(
+                    Severity.WARNING,
+                    f"Copying {self._table.source} waits for a transaction on the source to end: {writer}",
+                )
 
     def _copy_in_snapshot(
         self,
         source: Session,
         target: Session,
-        target_table: TargetTable,
         slot: CreatedSlot,
         state: StateStore,
     ) -> None:
@@ -227,6 +249,10 @@ class TableSync:
             source.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(slot.snapshot)))
         except psycopg.Error as error:
             raise explain(error, Side.SOURCE, "taking the slot's snapshot") from None
+        # The table may have waited for its slot: its name and columns of this moment are the stream's.
+        now = list_published_tables(source, running.config.publications, only_oid=table.oid)
+        published = now[0] if now else self._published
+        target_table = read_target_table(target, published.name, table.target)
         try:
             target.execute("begin")
             if table.copy_again:
@@ -236,7 +262,7 @@ class TableSync:
         copied = copy_rows(
             source,
             target,
-            self._published,
+            published,
             target_table,
             on_progress=lambda rows, size_bytes: running.monitor.copied(table.oid, rows, size_bytes),
             should_stop=running.stopping,
@@ -259,9 +285,10 @@ class TableSync:
             target = stack.enter_context(
                 closing(open_session(running.config.target, f"sync {table.oid}", extra=REPLICA_ROLE))
             )
+            state = StateStore(target, running.subscription)
             applier = Applier(
                 target,
-                _OneTable(running, table),
+                _OneTable(running, table, state),
                 position,
                 should_stop=running.stopping,
                 tolerates_missing_rows=False,
@@ -271,7 +298,7 @@ class TableSync:
             reader.start()
             stack.callback(reader.close)
             self._chase(applier, reader)
-            self._hand_over(applier, reader, StateStore(target, running.subscription))
+            self._hand_over(applier, reader, state)
 
     def _chase(self, applier: Applier, reader: StreamReader) -> None:
         """Apply until the tail is near, without anybody waiting for us."""
@@ -286,6 +313,7 @@ class TableSync:
     def _hand_over(self, applier: Applier, reader: StreamReader, state: StateStore) -> None:
         running = self._running
         offer = running.handover.offer(self._table)
+        offer.catch_up_to.add_done_callback(lambda _: reader.wake())
         try:
             running.monitor.activity(self._table.oid, "waiting for the apply stream to take over")
             self._stream_until(applier, reader, offer.catch_up_to.done)

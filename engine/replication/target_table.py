@@ -22,6 +22,7 @@ _COLUMNS = """
 select a.attname, a.atttypid,
        pg_catalog.format_type(a.atttypid, a.atttypmod),
        a.attgenerated <> '', a.attidentity = 'a', c.relkind = 'p',
+       a.attnotnull and not a.atthasdef and a.attidentity = '',
        -- Equality of the type's own B-tree class, where that is not a built-in one (citext, …).
        (select operator_schema.nspname
           from pg_catalog.pg_type t
@@ -68,6 +69,9 @@ class TargetColumn:
     is_identity_always: bool
     equality_schema: str
     """Where the type's equality operator lives; search_path is empty, so it must be named."""
+
+    is_required: bool
+    """It takes no row that does not bring a value for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,16 @@ def read_target_table(target: Session, source_name: TableName, target_name: Tabl
         raise missing_table_error(source_name, target_name)
     columns = {}
     is_partitioned = False
-    for name, type_oid, type_name, is_generated, is_identity_always, partitioned, equality_schema in rows:
+    for (
+        name,
+        type_oid,
+        type_name,
+        is_generated,
+        is_identity_always,
+        partitioned,
+        is_required,
+        equality_schema,
+    ) in rows:
         is_partitioned = bool(partitioned)
         columns[str(name)] = TargetColumn(
             name=str(name),
@@ -128,6 +141,7 @@ def read_target_table(target: Session, source_name: TableName, target_name: Tabl
             is_generated=bool(is_generated),
             is_identity_always=bool(is_identity_always),
             equality_schema=str(equality_schema or "pg_catalog"),
+            is_required=bool(is_required),
         )
     return TargetTable(target_name, is_partitioned, columns, _read_unique_keys(target, target_name))
 

@@ -30,14 +30,17 @@ class Migration:
         table_map: tuple[str, ...] = (),
         sync_workers: int = 2,
         copy_data: bool = True,
+        source_conninfo: str | None = None,
+        target_conninfo: str | None = None,
     ) -> None:
+        # Another way to the same databases: through a proxy, or as a role with fewer rights.
         self.source = source
         self.target = target
         self.config = SubscriptionConfig(
             subscription=subscription,
             publications=publications,
-            source=parse_endpoint(Side.SOURCE, source.conninfo),
-            target=parse_endpoint(Side.TARGET, target.conninfo),
+            source=parse_endpoint(Side.SOURCE, source_conninfo or source.conninfo),
+            target=parse_endpoint(Side.TARGET, target_conninfo or target.conninfo),
             table_map=parse_table_map(table_map),
             sync_workers=sync_workers,
             copy_data=copy_data,

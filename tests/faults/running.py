@@ -48,6 +48,10 @@ class RunProcess:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def kill(self) -> None:
         """SIGKILL, no chance to tidy up."""
         self._process.kill()

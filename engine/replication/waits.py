@@ -1,0 +1,78 @@
+"""What the target says of our own backends: why one does not answer, and how to end one that we lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg
+
+from engine.connection.explain import explain
+from engine.connection.session import Session
+from engine.errors import Side
+
+_BACKEND = """
+select a.state,
+       a.wait_event_type || ':' || a.wait_event,
+       (select l.relation::pg_catalog.regclass::text
+          from pg_catalog.pg_locks l
+         where l.pid = a.pid and not l.granted and l.relation is not null
+         limit 1),
+       b.pid, b.usename, b.application_name,
+       pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - b.xact_start)
+  from pg_catalog.pg_stat_activity a
+  left join pg_catalog.pg_stat_activity b on b.pid = (pg_catalog.pg_blocking_pids(a.pid))[1]
+ where a.pid = %s
+"""
+
+_END = """
+select pg_catalog.pg_terminate_backend(pid)
+  from pg_catalog.pg_stat_activity
+ where pid = %s and pid <> pg_catalog.pg_backend_pid() and usename = current_user
+   and application_name like 'livesync-tui %%'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why a backend of ours does not answer."""
+
+    words: str
+    is_working: bool
+    """Whether the target knows of a statement of ours at all."""
+
+
+def what_it_waits_for(target: Session, pid: int) -> Wait:
+    """Look at our backend ``pid`` from another session.
+
+    Raises:
+        EngineError: The target could not be asked.
+    """
+    try:
+        row = target.execute(_BACKEND, (pid,)).fetchone()
+    except psycopg.Error as error:
+        raise explain(error, Side.TARGET, "looking at what the apply stream waits for") from None
+    if row is None:
+        return Wait("the target has ended the session that applies changes", is_working=False)
+    state, event, relation, blocker, user, application, age = row
+    if blocker is not None:
+        on = "" if relation is None else f" on {relation}"
+        since = "" if age is None else f", in a transaction open for {float(str(age)):.0f} s"
+        who = f"{user or 'unknown'}, {application or 'no application name'}"
+        return Wait(f"a lock{on} on the target that pid {blocker} holds ({who}{since})", is_working=True)
+    if state == "active":
+        return Wait(f"a slow statement on the target ({event or 'running'})", is_working=True)
+    return Wait("an answer of the target, whose session is idle", is_working=False)
+
+
+def end_remainder(target: Session, pid: int | None) -> None:
+    """End an earlier session of ours that the target may not know to be lost: its locks would stop us.
+
+    Raises:
+        EngineError: The target refused.
+    """
+    if pid is None:
+        return
+    try:
+        target.execute(_END, (pid,))
+    except psycopg.Error as error:
+        raise explain(error, Side.TARGET, "ending an earlier session of ours") from None
