@@ -54,6 +54,10 @@ _UNKNOWN_HOST = (
     "The host name of the {side} is unknown",
     "Check the host part of the {side} connection string",
 )
+_MAY_NOT_REPLICATE = (
+    "The role may not replicate from the {side}",
+    "Give it the right: alter role … with replication",
+)
 _NO_ANSWER = ("The {side} does not answer", "Check host, port and firewall between here and there")
 
 _BY_TEXT: dict[str, tuple[str, str]] = {
@@ -78,6 +82,8 @@ _BY_TEXT: dict[str, tuple[str, str]] = {
         "The {side} refused the password",
         "Check user and password of the {side}",
     ),
+    "permission denied to start wal sender": _MAY_NOT_REPLICATE,
+    "must be superuser or replication role to start walsender": _MAY_NOT_REPLICATE,
     "does not support ssl": (
         "The {side} does not speak TLS",
         "Use sslmode=disable only where the network is trusted",

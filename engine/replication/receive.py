@@ -29,9 +29,10 @@ _CONFIRM_INTERVAL_SECONDS = 0.1
 
 _READ_TIMEOUT_SECONDS = 0.05
 
-_SILENCE_SECONDS = 120.0
-"""A source that says nothing for so long, although it is asked, is no longer at the other end. Twice the
-usual wal_receiver_timeout: while it decodes a large transaction that is not ours it may be silent."""
+_SILENCE_SECONDS = 900.0
+"""A source that says nothing for so long, although it is asked, is no longer at the other end. It may well be
+silent for minutes while it decodes a large transaction that is not ours (PostgreSQL before 16 sends nothing
+meanwhile), and giving up then would have it decode that again from the start."""
 
 
 class StreamReader:

@@ -150,7 +150,9 @@ class ReplicationConnection:
             sql.Identifier(slot_name),
             sql.SQL(format_lsn(start_lsn)),
             sql.SQL(", ").join(
-                sql.SQL("{} {}").format(sql.SQL(key), sql.Literal(value)) for key, value in options
+                # The replication grammar knows no E'…': a backslash stands for itself.
+                sql.SQL("{} {}").format(sql.SQL(key), sql.SQL("'" + value.replace("'", "''") + "'"))
+                for key, value in options
             ),
         )
         self._pgconn.send_query(statement.as_bytes(self._session))

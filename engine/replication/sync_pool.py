@@ -12,6 +12,7 @@ from engine.errors import EngineError, Failure, Retry, TableError, internal_fail
 from engine.replication.drift import with_fitting_hint
 from engine.replication.pipeline import StoppedWaitingError
 from engine.replication.publication import PublishedTable
+from engine.replication.slots import drop_slot, sync_slot_name
 from engine.replication.state import EpochLostError, StateStore, TableRow
 from engine.replication.stream import StreamEndedError
 from engine.replication.subscription import Running
@@ -135,6 +136,9 @@ class SyncPool:
             # A table in s or r is the apply stream's, also when we never heard that our commit got through.
             if row is not None and row.last_error is None and row.state in _STATES_TO_SYNC:
                 TableSync(running, row, item.published).run()
+            else:
+                # Its sync may have been cut off after its last commit, before it dropped its slot.
+                self._drop_slot(item.oid)
         except StoppedWaitingError:
             return False
         except EpochLostError as error:
@@ -156,6 +160,10 @@ class SyncPool:
             self._set_aside(item.oid, internal_failure(error, "syncing a table"))
             raise
         return False
+
+    def _drop_slot(self, source_oid: int) -> None:
+        with open_session(self._running.config.source, f"sync {source_oid}") as source:
+            drop_slot(source, sync_slot_name(self._running.subscription, source_oid))
 
     def _read(self, source_oid: int) -> TableRow | None:
         with open_session(self._running.config.target, "sync") as session:

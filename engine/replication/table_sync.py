@@ -155,7 +155,7 @@ class TableSync:
                 raise
             # Nobody goes on from this slot, and it would keep WAL until the source's disk is full.
             self._drop_slot()
-            hint = error.failure.hint or "Mend that, then retry the table (it is copied again)"
+            hint = f"{error.failure.hint or 'Mend that'}, then retry the table (it is copied again)"
             raise TableError(replace(error.failure, hint=hint)) from None
 
     def _drop_slot(self) -> None:
