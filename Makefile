@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-slow test-faults lint format clean
+.PHONY: demo test test-slow test-faults test-versions lint format clean
 
 demo: $(VENV)/.ready
 	$(BIN)/livesync-tui demo
@@ -16,6 +16,9 @@ test-slow: $(VENV)/.ready
 
 test-faults: $(VENV)/.ready
 	$(BIN)/python -m pytest -m faults -s tests/faults
+
+test-versions: $(VENV)/.ready
+	$(BIN)/python -m pytest -m versions tests/versions
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

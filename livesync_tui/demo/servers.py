@@ -298,19 +298,29 @@ class EmbeddedServer:
         self._started_before = False
 
     @classmethod
-    def create(cls, major: int, directory: Path, *, settings: Mapping[str, str] = {}) -> EmbeddedServer:
+    def create(
+        cls,
+        major: int,
+        directory: Path,
+        *,
+        settings: Mapping[str, str] = {},
+        bin_directory: Path | None = None,
+    ) -> EmbeddedServer:
         """Make a new database cluster in ``directory``, which must be new or empty. Does not start it.
 
         Args:
-            major: 16 or 18.
+            major: 16 or 18, or the version in ``bin_directory``.
             directory: The server's folder; the user it runs as must be able to enter the folders above it.
             settings: For ``postgresql.conf``; they win over this module's defaults.
+            bin_directory: Programs of another installation than the wheel's, which the user they run as can
+                reach.
 
         Raises:
             EmbeddedServerError: The wheel is not installed, or ``initdb`` failed.
         """
         directory = directory.absolute()
-        server = cls(major, directory, _programs_directory(major), Secret(secrets.token_urlsafe(24)))
+        programs = bin_directory or _programs_directory(major)
+        server = cls(major, directory, programs, Secret(secrets.token_urlsafe(24)))
         account = _account()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         _give(directory, account)
@@ -340,7 +350,6 @@ class EmbeddedServer:
                         "--encoding=UTF8",
                         f"--locale={locale}",
                         "--no-sync",
-                        "--no-instructions",
                     ],
                     account,
                     self.directory,

@@ -16,6 +16,8 @@ from tests.faults.migrating import all_ready, states
 from tests.faults.running import RunProcess
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 MOST_MEMORY_BYTES = 300 * 1024 * 1024
 
 _CONTENT = "select count(*), sum(hashtextextended(item::text, 0)) from item"

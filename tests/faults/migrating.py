@@ -24,7 +24,8 @@ def prepare(source_db: Database, target_db: Database, *, rows: int) -> None:
     source = parse_endpoint(Side.SOURCE, source_db.conninfo)
     target = parse_endpoint(Side.TARGET, target_db.conninfo)
     create_demo(source_db.conninfo, rows=rows)
-    outcome = apply_script(target, dump_schema(source, 160000).text)
+    version = int(str(source_db.query("show server_version_num")[0][0]))
+    outcome = apply_script(target, dump_schema(source, version).text)
     assert outcome.applied, outcome.error
     with open_session(source, "test") as session:
         tables = [table.name for table in list_tables(session)]

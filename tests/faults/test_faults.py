@@ -24,6 +24,8 @@ from tests.engine.replicating import Migration
 from tests.faults.proxy import Proxy, Way
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 _END_OUR_SESSIONS = """
 select pg_terminate_backend(pid) from pg_stat_activity
  where application_name like 'livesync-tui%' and datname = current_database()
