@@ -19,6 +19,8 @@ from engine.replication.subscription import REPLICA_ROLE
 from tests.conftest import Database
 from tests.engine.replicating import Migration, rows_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True, params=["batched", "one by one"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
