@@ -172,18 +172,3 @@ def check_settings(
             retry=Retry.NEVER,
         )
     )
-
-
-def run_each(
-    session: Session, side: Side, doing: str, statements: tuple[sql.Composed | sql.SQL, ...]
-) -> None:
-    """Run statements one by one; the first that fails raises.
-
-    Raises:
-        EngineError: What PostgreSQL said about the statement that failed.
-    """
-    for statement in statements:
-        try:
-            session.execute(statement)
-        except psycopg.Error as error:
-            raise explain(error, side, doing) from None

@@ -230,10 +230,6 @@ class Applier:
         self._uncommitted.clear()
         self.uncommitted_changes = 0
 
-    def forget_statements(self, source_oid: int) -> None:
-        """Read the target's columns again before the next change of this table."""
-        self._statements.pop(source_oid, None)
-
     def _begin(self) -> None:
         if not self._in_target_transaction:
             self._run(Statement("begin", ()), [], Note(None, "starting a transaction", expects_one_row=False))

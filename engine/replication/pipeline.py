@@ -79,11 +79,6 @@ class Pipeline:
         self._misfit: Misfit | None = None
         self._active = False
 
-    @property
-    def in_flight(self) -> int:
-        """Statements whose answer has not been read."""
-        return len(self._in_flight)
-
     def run(self, statement: str, types: Sequence[int], values: Sequence[bytes | None], note: Note) -> None:
         """Queue one statement, preparing it on first use.
 
