@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Three at a time on two cores: most tests wait for a server. Each worker has servers of its own.
+TOGETHER := -n 3
 
 .PHONY: demo test test-slow test-faults test-versions lint format clean
 
@@ -9,16 +11,16 @@ demo: $(VENV)/.ready
 	$(BIN)/livesync-tui demo
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -m "not slow and not faults and not versions"
+	$(BIN)/python -m pytest $(TOGETHER) -m "not slow and not faults and not versions"
 
 test-slow: $(VENV)/.ready
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest $(TOGETHER) -m slow
 
 test-faults: $(VENV)/.ready
 	$(BIN)/python -m pytest -m faults -s tests/faults
 
 test-versions: $(VENV)/.ready
-	$(BIN)/python -m pytest -m versions tests/versions
+	$(BIN)/python -m pytest $(TOGETHER) -m versions tests/versions
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

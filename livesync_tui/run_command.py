@@ -86,7 +86,10 @@ def summary(snapshot: Snapshot) -> str:
     if snapshot.changes_per_second is not None:
         parts.append(f"{snapshot.changes_per_second:,.0f} changes/s")
     lag = "unknown" if snapshot.lag is None else f"{snapshot.lag.lag_bytes:,} bytes"
-    return ", ".join([*parts, f"lag {lag}"])
+    parts.append(f"lag {lag}")
+    if snapshot.waiting_for is not None:
+        parts.append(f"applying waits for {snapshot.waiting_for}")
+    return ", ".join(parts)
 
 
 def _fields(snapshot: Snapshot) -> dict[str, object]:
@@ -98,4 +101,5 @@ def _fields(snapshot: Snapshot) -> dict[str, object]:
         "source_flush_lsn": snapshot.source_flush_lsn,
         "lag_bytes": None if snapshot.lag is None else snapshot.lag.lag_bytes,
         "changes_per_second": snapshot.changes_per_second,
+        "waiting_for": snapshot.waiting_for,
     }

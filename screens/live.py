@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
+from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -56,6 +57,9 @@ keeps WAL until it is resumed. The lag is what the source has written and the ta
 
 SILENT_AFTER_SECONDS = 5.0
 """The engine publishes about once a second; five missed ones are worth a word."""
+
+_WAIT_CELLS = 180
+"""Of three lines of 80, as wide as the room for trouble is in the smallest terminal."""
 
 _EVENT_LINES = 3
 _EVENTS_KEPT = 500
@@ -196,7 +200,7 @@ def _lag_words(lag: Lag) -> str:
 
 
 def trouble_line(snapshot: Snapshot | None, now_monotonic_seconds: float, frozen_at: str) -> tuple[str, str]:
-    """What the person should know first, and its style: silence, failure, pause, a frozen display."""
+    """What the person should know first, and its style: failure, silence, a wait, a frozen display, pause."""
     if snapshot is None:
         return "The engine has not reported yet.", "dim"
     failure = snapshot.failure
@@ -209,6 +213,8 @@ def trouble_line(snapshot: Snapshot | None, now_monotonic_seconds: float, frozen
     silent = now_monotonic_seconds - snapshot.taken_monotonic_seconds
     if silent > SILENT_AFTER_SECONDS and snapshot.phase not in (Phase.STOPPED, Phase.FAILED):
         return f"Engine silent for {human_whole_seconds(silent)}; numbers are that old.", "$text-warning"
+    if snapshot.waiting_for is not None:
+        return f"Applying waits for {_fitting(snapshot.waiting_for)}; e shows more.", "$text-warning"
     if frozen_at:
         return f"Display frozen at {frozen_at}; the engine runs on. space unfreezes.", "$text-warning"
     if snapshot.phase is Phase.PAUSED:
@@ -217,6 +223,22 @@ def trouble_line(snapshot: Snapshot | None, now_monotonic_seconds: float, frozen
         count = plural(len(snapshot.tables_set_aside), "table was", "tables were")
         return f"{count} set aside; e shows why, t copies it again.", "$text-error"
     return "", ""
+
+
+def _fitting(words: str) -> str:
+    """As much of foreign ``words`` as leaves room for what follows them on the screen."""
+    shown = visible(words)
+    if cell_len(shown) <= _WAIT_CELLS:
+        return shown
+    return f"{set_cell_size(shown, _WAIT_CELLS - 1).rstrip()}…"
+
+
+def waiting_text(waiting_for: str) -> str:
+    """What keeps the apply stream from moving, for reading."""
+    return (
+        f"The apply stream waits for {waiting_for}.\n\nNothing is lost: the source keeps WAL meanwhile, and "
+        "applying goes on by itself when the wait is over."
+    )
 
 
 def event_line(event: Event) -> str:
@@ -462,9 +484,13 @@ class LiveScreen(WizardScreen):
 
         table = self._marked_table()
         failure = self._snapshot.failure if self._snapshot is not None else None
+        waiting_for = self._snapshot.waiting_for if self._snapshot is not None else None
         set_aside = self._snapshot.tables_set_aside if self._snapshot is not None else ()
         if failure is not None:
             self.app.push_screen(FailureModal(failure, self.copy))
+        elif waiting_for is not None:
+            text = waiting_text(waiting_for)
+            self.app.push_screen(TextModal("What applying waits for", text, "waiting.txt", self.copy))
         elif table is not None and table.last_error is not None:
             self.app.push_screen(TextModal(table.source_name, table_text(table), "table.txt", self.copy))
         elif set_aside:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import psycopg
 
 from engine.errors import (
@@ -61,6 +63,8 @@ _MAY_NOT_REPLICATE = (
 _NO_ANSWER = ("The {side} does not answer", "Check host, port and firewall between here and there")
 
 _BY_TEXT: dict[str, tuple[str, str]] = {
+    # A server without room for its WAL ends with these words.
+    "no space left on device": ("The disk of the {side} is full", "Free space on the {side}"),
     "no pg_hba.conf entry": (
         "The {side} does not let this host in",
         "Add this host to pg_hba.conf or to the provider's allow list",
@@ -96,13 +100,17 @@ _BY_TEXT: dict[str, tuple[str, str]] = {
 """libpq's own errors carry no SQLSTATE; these fragments of its English messages tell them apart."""
 
 
+_CONTEXT = re.compile(r"^CONTEXT:.*?(?=^server closed the connection|\Z)", re.M | re.S)
+"""In libpq's own text, which repeats the last words of a server that crashed: in a COPY that is a row."""
+
+
 def message_of(error: psycopg.Error) -> str:
-    """PostgreSQL's or libpq's message verbatim, with DETAIL, on one line."""
+    """PostgreSQL's or libpq's message verbatim, with DETAIL and without CONTEXT, on one line."""
     primary = error.diag.message_primary
     if primary:
         detail = error.diag.message_detail
         return f"{primary} ({detail})" if detail else primary
-    return " ".join(str(error).split())
+    return " ".join(_CONTEXT.sub("", str(error)).split())
 
 
 def explain(error: psycopg.Error, side: Side, doing: str) -> EngineError:

@@ -18,6 +18,7 @@ there on has not. A transaction is named by its ``final_lsn``, the start of its 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
@@ -117,15 +118,19 @@ class _Pending:
 class ApplyTarget(Protocol):
     """What decides which changes are applied, where, and how the position is recorded."""
 
+    @abstractmethod
     def target_of(self, source_oid: int, final_lsn: int) -> TableName | None:
         """Where a change of the transaction ``final_lsn`` goes, or None when it is not ours to apply."""
 
+    @abstractmethod
     def position_statements(self, position: int) -> tuple[PositionStatement, ...]:
         """What ends a target transaction that reaches ``position``."""
 
+    @abstractmethod
     def applied(self, source_oid: int, changes: int) -> None:
         """``changes`` of a table have become durable."""
 
+    @abstractmethod
     def sharers(self, source_oid: int) -> Collection[int]:
         """Other source tables whose rows are in the same target table; asked while the session is idle."""
 
@@ -293,6 +298,7 @@ class Applier:
                 statements.key_positions,
                 is_full=statements.is_full,
                 allows_updates=statements.allows_bulk_updates,
+                fills_rows=not statements.unsent_columns,
             )
             self._net[statements] = net
         return net

@@ -18,7 +18,7 @@ from datetime import datetime
 from engine.catalog.table import TableName
 from engine.connection.deadline import deadline, shut_down
 from engine.connection.session import Session, open_session
-from engine.errors import Failure, Retry, Side
+from engine.errors import Failure
 from engine.lsn import format_lsn
 from engine.replication.apply import Applier, PositionLostError, PositionStatement, TableStoppedError
 from engine.replication.bootstrap import require_usable
@@ -333,13 +333,3 @@ class ApplyWorker:
             StateStore(session, running.subscription).write_error(source_oid, failure.sentence())
         running.monitor.set_aside(source_oid, failure.sentence())
         running.feed.emit(Severity.ERROR, f"Table set aside: {failure.sentence()}")
-
-
-def stream_ended_failure() -> Failure:
-    """What to show when the source ended the stream in an orderly way."""
-    return Failure(
-        title="The source ended the replication stream",
-        hint="Nothing to do if the source is being restarted",
-        side=Side.SOURCE,
-        retry=Retry.TIMED,
-    )

@@ -20,6 +20,7 @@ from engine.checks.subscription import require_different_databases, require_publ
 from engine.connection.session import Session
 from engine.errors import BlockedError, Failure, Retry, Side, SubscriptionBrokenError, TableError
 from engine.lsn import format_lsn
+from engine.replication.drift import with_first_start_hint
 from engine.replication.publication import PublishedTable, list_published_tables
 from engine.replication.slots import (
     Slot,
@@ -219,9 +220,12 @@ def _require_tables(config: SubscriptionConfig, source: Session, target: Session
     for table in published:
         try:
             target_table = read_target_table(target, table.name, pairs[table.name])
-            match_columns(table.name, table.columns, target_table)
         except TableError as error:
             raise BlockedError(error.failure) from None
+        try:
+            match_columns(table.name, table.columns, target_table)
+        except TableError as error:
+            raise BlockedError(with_first_start_hint(source, table, target_table, error.failure)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +256,7 @@ def refresh_tables(
         first_position: The apply slot's consistent point when the subscription is new.
 
     Raises:
+        BlockedError: Two publications publish different columns of one table; nothing was written.
         EngineError: A server could not be read or written.
     """
     published = {table.oid: table for table in list_published_tables(source, config.publications)}

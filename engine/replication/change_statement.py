@@ -8,6 +8,10 @@ The forms, by replica identity (PostgreSQL 29.1.1):
   identical rows exactly one is taken, by its physical place;
 * nothing: only inserts arrive.
 
+A value that names a row is read by the column's own type, length and scale included, as COPY and PostgreSQL's
+own apply read it: ``1.234`` finds the row whose numeric(6,2) column took it as 1.23, and a text too long for
+its varchar(5) is an error. A cast would cut it without a word and might name another row.
+
 Columns that the UPDATE left in TOAST untouched do not arrive and are left out of SET. GENERATED ALWAYS AS
 IDENTITY columns cannot be in SET at all: one that is part of an unchanged key is left out, any other makes
 the update a delete and an insert.
@@ -25,6 +29,8 @@ from engine.catalog.table import TableName
 from engine.errors import Failure, Retry, Side, TableError
 from engine.replication.protocol import UNCHANGED, Relation, Row
 from engine.replication.target_table import TargetColumn, TargetTable, match_columns
+
+_TEXT_OID = 25
 
 _STATEMENT_FORMS = 256
 """Statements remembered per table and kind: one for each mix of unchanged columns that occurs."""
@@ -97,6 +103,16 @@ class ChangeStatements:
         """Whether SET reaches every column outside the key."""
         return all(
             position in self._key or not column.is_identity_always for position, column in self._columns
+        )
+
+    @property
+    def unsent_columns(self) -> tuple[str, ...]:
+        """Columns of the target that take values and for which none arrive: not published, or its own."""
+        sent = {column.name for _, column in self._columns}
+        return tuple(
+            name
+            for name, column in self.table.columns.items()
+            if name not in sent and not column.is_generated
         )
 
     def column(self, position: int) -> TargetColumn:
@@ -174,6 +190,23 @@ class ChangeStatements:
     def _types(self, positions: Sequence[int]) -> tuple[int, ...]:
         return tuple(self._by_position[position].type_oid for position in positions)
 
+    def _identity_types(self) -> tuple[int, ...]:
+        return tuple(
+            _TEXT_OID if self._by_position[position].has_modifier else self._by_position[position].type_oid
+            for position in self._identity_positions()
+        )
+
+    def _stored_value(self, position: int, number: int) -> sql.Composable:
+        """Placeholder ``number`` as the column stores it; its type is the one of :meth:`_identity_types`."""
+        column = self._by_position[position]
+        if not column.has_modifier:
+            return _placeholder(number)
+        # Of what an expression may contain only this calls the type's input function with its modifier.
+        return sql.SQL(
+            "(select stored.value from pg_catalog.json_to_record("
+            "pg_catalog.json_build_object('value', {})) as stored(value {}))"
+        ).format(_placeholder(number), sql.SQL(column.type_name))
+
     def _names(self, positions: Sequence[int]) -> list[sql.Identifier]:
         return [sql.Identifier(self._by_position[position].name) for position in positions]
 
@@ -199,12 +232,9 @@ class ChangeStatements:
             ).format(
                 self._rows,
                 _joined(self._names(positions)),
-                # Stored values were cut to the column's length or scale; the image has to be cut as well.
                 _joined(
                     [
-                        sql.SQL("{}::{}").format(
-                            _placeholder(first + number), sql.SQL(self._by_position[position].type_name)
-                        )
+                        self._stored_value(position, first + number)
                         for number, position in enumerate(positions)
                     ]
                 ),
@@ -213,14 +243,14 @@ class ChangeStatements:
             sql.SQL("target.{} operator({}.=) {}").format(
                 sql.Identifier(self._by_position[position].name),
                 sql.Identifier(self._by_position[position].equality_schema),
-                _placeholder(first + number),
+                self._stored_value(position, first + number),
             )
             for number, position in enumerate(positions)
         ]
         return _joined(conditions, " and ")
 
     def _build_delete(self) -> Statement:
-        return Statement(self._delete_text(1).as_string(None), self._types(self._identity_positions()))
+        return Statement(self._delete_text(1).as_string(None), self._identity_types())
 
     def _delete_text(self, first: int) -> sql.Composed:
         if self.is_full:
@@ -231,7 +261,7 @@ class ChangeStatements:
         return sql.SQL("delete from {} as target where {}").format(self._rows, self._victim(first))
 
     def _build_update(self, changed: tuple[int, ...], replaces: bool) -> Statement:
-        types = self._types(changed) + self._types(self._identity_positions())
+        types = self._types(changed) + self._identity_types()
         text = self._replace_text(changed) if replaces else self._update_text(changed)
         return Statement(text.as_string(None), types)
 
@@ -254,12 +284,15 @@ class ChangeStatements:
         """Delete the row and insert it with the new values, keeping what was not sent."""
         sent = {position: number for number, position in enumerate(changed, start=1)}
         positions = [position for position, _ in self._columns]
-        values = [
+        unsent = [sql.Identifier(name) for name in self.unsent_columns]
+        names = [*self._names(positions), *unsent]
+        values: list[sql.Composable] = [
             _placeholder(sent[position])
             if position in sent
             else sql.SQL("gone.{}").format(sql.Identifier(self._by_position[position].name))
             for position in positions
         ]
+        values += [sql.SQL("gone.{}").format(name) for name in unsent]
         gone = self._delete_text(len(changed) + 1)
         # A statement's parts see the same snapshot, so the insert may meet the old row's key only if the
         # key is unchanged; unique checks then find it deleted by the same transaction.
@@ -272,10 +305,10 @@ class ChangeStatements:
                 self._victim(len(changed) + 1),
                 self._rows,
                 self._table,
-                _joined(self._names(positions)),
+                _joined(names),
                 _joined(values),
             )
         return sql.SQL(
             "with gone as ({} returning target.*) "
             "insert into {} ({}) overriding system value select {} from gone"
-        ).format(gone, self._table, _joined(self._names(positions)), _joined(values))
+        ).format(gone, self._table, _joined(names), _joined(values))

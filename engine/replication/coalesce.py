@@ -1,16 +1,19 @@
 """The net effect of a batch of changes on one table, row by row; pure, nothing is written here.
 
 Rows are told apart by the values of their replica identity. What a row went through within the batch is
-folded into one of three effects, so each row is written once:
+folded into one of four effects:
 
-    insert  the row was not there before the batch
-    update  it was; only the columns that arrived are new
-    delete  it was, and is gone
+    insert             the row was not there before the batch
+    update             it was; only the columns that arrived are new
+    delete             it was, and is gone
+    delete and insert  it was, and another row has its key now
 
-A key that changes is a delete of the old key and an insert of the new one. Because effects of different
-rows are independent (no trigger and no foreign key acts in replica role), they may be written in any order
-as far as the rows themselves go; only a constraint can object, and then the batch is replayed change by
-change in stream order (:mod:`engine.replication.apply`).
+The last is never folded further into an update: a column that the source does not publish has its default
+in the new row, not what the old one had. For the same reason a key that changes is a delete of the old key
+and an insert of the new one only if every column of the row is known. Because effects of different rows are
+independent (no trigger and no foreign key acts in replica role), they may be written in any order as far as
+the rows themselves go, deletes before the rest; only a constraint can object, and then the batch is replayed
+change by change in stream order (:mod:`engine.replication.apply`).
 """
 
 from __future__ import annotations
@@ -33,26 +36,31 @@ class NetChanges:
     not arrive is :data:`~engine.replication.protocol.UNCHANGED`.
     """
 
-    def __init__(self, key_positions: Sequence[int], *, is_full: bool, allows_updates: bool) -> None:
+    def __init__(
+        self, key_positions: Sequence[int], *, is_full: bool, allows_updates: bool, fills_rows: bool
+    ) -> None:
         """Start empty.
 
         Args:
             key_positions: Columns of the replica identity; empty when the table has none.
             is_full: REPLICA IDENTITY FULL: equal rows may exist several times, so only inserts fold.
             allows_updates: Updates may be written as one statement for many rows.
+            fills_rows: What arrives makes a whole row of the target: it has no column of its own.
         """
         self._positions = tuple(key_positions)
         self._keyed = bool(key_positions) and not is_full
         self._allows_updates = allows_updates
+        self._fills_rows = fills_rows
         self.appended: list[Row] = []
         """Inserts of a table whose rows have no key of their own."""
 
         self.inserts: dict[Key, Row] = {}
         self.updates: dict[Key, Row] = {}
         self.deletes: set[Key] = set()
+        """To be written first: a key may be in ``inserts`` as well."""
 
     def __len__(self) -> int:
-        """How many rows have to be written."""
+        """How many effects have to be written."""
         return len(self.appended) + len(self.inserts) + len(self.updates) + len(self.deletes)
 
     def add(self, change: Insert | Update | Delete) -> None:
@@ -81,32 +89,26 @@ class NetChanges:
         return key
 
     def _insert(self, key: Key, row: Row) -> None:
-        if key in self.deletes:
-            # The row with this key is still there: it takes the new values instead.
-            if not self._allows_updates:
-                raise NotCoalescableError
-            self.deletes.discard(key)
-            self.updates[key] = row
-        elif key in self.inserts or key in self.updates:
+        if key in self.inserts or key in self.updates:
             # The key is taken: a deferred constraint may allow that for a moment, one statement does not.
             raise NotCoalescableError
-        else:
-            self.inserts[key] = row
+        self.inserts[key] = row
 
     def _delete(self, key: Key) -> None:
+        if self.inserts.pop(key, None) is not None:
+            return
         if key in self.deletes:
             raise NotCoalescableError
-        if self.inserts.pop(key, None) is None:
-            self.updates.pop(key, None)
-            self.deletes.add(key)
+        self.updates.pop(key, None)
+        self.deletes.add(key)
 
     def _update(self, change: Update) -> None:
         old_key = self._key(change.new if change.old is None else change.old)
         new_key = self._key(change.new)
-        if old_key in self.deletes:
-            raise NotCoalescableError
         inserted = self.inserts.get(old_key)
         updated = self.updates.get(old_key)
+        if inserted is None and old_key in self.deletes:
+            raise NotCoalescableError
         if old_key == new_key:
             if inserted is not None:
                 self.inserts[old_key] = _merged(inserted, change.new)
@@ -119,10 +121,8 @@ class NetChanges:
             raise NotCoalescableError
         known = inserted or updated
         row = change.new if known is None else _merged(known, change.new)
-        if UNCHANGED in row:
+        if UNCHANGED in row or (inserted is None and not self._fills_rows):
             # The rest of the row is only on the target.
-            raise NotCoalescableError
-        if new_key in self.deletes and not self._allows_updates:
             raise NotCoalescableError
         self._delete(old_key)
         self._insert(new_key, row)

@@ -82,10 +82,15 @@ def copy_rows(
             if pending_bytes < _SEND_BYTES:
                 continue
         if pending:
-            _send(target, b"".join(pending), should_stop)
+            has_spoken = _send(target, b"".join(pending), should_stop)
             size_bytes += pending_bytes
             pending, pending_bytes = [], 0
             on_progress(rows, size_bytes)
+            if has_spoken and length > 0:
+                # Nearly always a refusal, which libpq tells only at the end of a COPY; the rest of a large
+                # table would be read and thrown away until then. After a mere notice the next COPY goes on.
+                _end_copy(target, f"copying into {target_table.name}", should_stop)
+                _begin_copy(target, write, pq.ExecStatus.COPY_IN, Side.TARGET, should_stop)
         if length < 0:
             break
     _finish(source, Side.SOURCE, f"reading {table.name}", should_stop)
@@ -167,18 +172,22 @@ def _begin_copy(
         raise _refused(session, result, side, doing)
 
 
-def _send(target: Session, data: bytes, should_stop: Callable[[], bool]) -> None:
+def _send(target: Session, data: bytes, should_stop: Callable[[], bool]) -> bool:
+    """Send whole rows; whether the target was seen to say something meanwhile."""
     pgconn = target.pgconn
+    has_spoken = False
     try:
         pgconn.put_copy_data(data)
         while pgconn.flush() == 1:
             readable, writable, _ = select.select([pgconn.socket], [pgconn.socket], [], _WAIT_SECONDS)
             if readable:
                 pgconn.consume_input()
+                has_spoken = True
             elif not writable and should_stop():
                 raise StoppedWaitingError
     except psycopg.Error as error:
         raise explain(error, Side.TARGET, "sending rows") from None
+    return has_spoken
 
 
 def _wait_readable(session: Session, side: Side, should_stop: Callable[[], bool]) -> None:

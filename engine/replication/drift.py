@@ -11,7 +11,7 @@ from psycopg import sql
 from engine.connection.explain import explain
 from engine.connection.session import Session, open_session
 from engine.errors import EngineError, Failure, Side
-from engine.replication.publication import list_published_tables
+from engine.replication.publication import PublishedTable, list_published_tables
 from engine.replication.state import TableRow
 from engine.replication.subscription import SubscriptionConfig
 from engine.replication.target_table import TargetTable, read_target_table
@@ -38,10 +38,28 @@ def with_fitting_hint(
         table = read_target_table(target, row.source, row.target)
     except EngineError:
         return failure  # It stands without them.
+    return _with_statements(types, table, failure, "retry the table")
+
+
+def with_first_start_hint(
+    source: Session, published: PublishedTable, table: TargetTable, failure: Failure
+) -> Failure:
+    """``failure`` of a table that was never copied, with the statements that make the target table fit.
+
+    Raises:
+        EngineError: The source could not be read.
+    """
+    types = _published_types(source, published)
+    return _with_statements(types, table, failure, "run again")
+
+
+def _with_statements(
+    types: Mapping[str, str], table: TargetTable, failure: Failure, afterwards: str
+) -> Failure:
     statements = statements_to_fit(types, table, failure.sqlstate or "")
     if not statements:
         return failure
-    return replace(failure, hint=f"Run on the target: {' '.join(statements)} Then retry the table")
+    return replace(failure, hint=f"Run on the target: {' '.join(statements)} Then {afterwards}")
 
 
 def read_published_types(source: Session, publications: Sequence[str], oid: int) -> dict[str, str]:
@@ -51,11 +69,16 @@ def read_published_types(source: Session, publications: Sequence[str], oid: int)
         EngineError: The source could not be read.
     """
     tables = list_published_tables(source, publications, only_oid=oid)
+    return _published_types(source, tables[0]) if tables else {}
+
+
+def _published_types(source: Session, table: PublishedTable) -> dict[str, str]:
     try:
-        types = {str(name): str(type_name) for name, type_name in source.execute(_TYPES, (oid,)).fetchall()}
+        rows = source.execute(_TYPES, (table.oid,)).fetchall()
     except psycopg.Error as error:
         raise explain(error, Side.SOURCE, "reading a table's columns") from None
-    return {column: types[column] for table in tables for column in table.columns if column in types}
+    types = {str(name): str(type_name) for name, type_name in rows}
+    return {column: types[column] for column in table.columns if column in types}
 
 
 def statements_to_fit(types: Mapping[str, str], table: TargetTable, sqlstate: str) -> tuple[str, ...]:

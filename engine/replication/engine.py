@@ -40,16 +40,17 @@ from engine.errors import (
 )
 from engine.feed import Feed
 from engine.lsn import format_lsn, parse_lsn
-from engine.replication.apply_worker import ApplyWorker, stream_ended_failure
+from engine.replication.apply_worker import ApplyWorker
 from engine.replication.bootstrap import TableSet, clean_up_sync_slots, refresh_tables, take_over
 from engine.replication.handover import HandoverQueue
 from engine.replication.monitor import Monitor
+from engine.replication.partitions import PartitionWatch
 from engine.replication.slots import apply_slot_name, drop_slot, list_slots, sync_slot_name
 from engine.replication.state import EpochLostError, StateStore, TableRow
-from engine.replication.stream import StreamEndedError
+from engine.replication.stream import StreamEndedError, stream_ended_failure
 from engine.replication.subscription import Running, SubscriptionConfig
 from engine.replication.sync_pool import SyncPool
-from engine.replication.waits import end_remainder, what_it_waits_for
+from engine.replication.waits import end_remainder, is_any_working, what_it_waits_for
 from engine.snapshot import Event, Lag, Phase, Severity, Snapshot, TableState
 
 _TICK_SECONDS = 0.2
@@ -66,7 +67,7 @@ _LOOK_AFTER_SECONDS = 2.0
 """How long the apply stream may work on one message before we ask the target what it waits for."""
 
 _FORGOTTEN_SECONDS = 30.0
-"""How long it may wait for a target that is doing nothing for it."""
+"""How long it, or a table's sync, may wait for servers that are doing nothing for it."""
 
 _SOURCE_POSITION = """
 select pg_catalog.pg_current_wal_flush_lsn()
@@ -124,6 +125,7 @@ class Engine:
         self._apply: _ApplyThread | None = None
         self._pool: SyncPool | None = None
         self._published: TableSet | None = None
+        self._partitions = PartitionWatch()
         self._control_pid: int | None = None
         self._waiting_for: str | None = None
 
@@ -189,6 +191,7 @@ class Engine:
 
     def _end(self, phase: Phase, failure: Failure | None) -> None:
         self._phase, self._failure, self._retry_at = phase, failure, None
+        self._waiting_for = None
         if failure is not None:
             self._feed.emit(Severity.ERROR, failure.sentence())
         self._publish()
@@ -242,6 +245,8 @@ class Engine:
                         self._refresh(source, target, state)
                     self._measure(source, state)
                     self._look_at_apply(target)
+                    self._look_at_syncs(source, target)
+                    self._look_at_partitions(source)
                     last_metrics = time.monotonic()
             self._settle_phase()
             self._publish()
@@ -356,18 +361,18 @@ class Engine:
     def _refresh(self, source: Session, target: Session, state: StateStore) -> None:
         assert self._pool is not None
         assert self._apply is not None
+        row = state.read()
+        map_now = self._config.table_map if row is None else row.table_map
         try:
-            require_publications(source, self._config.publications)
-        except BlockedError as error:
             # Without this the tables of a missing publication would count as removed on purpose.
+            require_publications(source, self._config.publications)
+            tables = refresh_tables(
+                self._config.with_table_map(map_now), source, target, state, first_position=None
+            )
+        except BlockedError as error:
             state.write_refreshed()
             self._feed.emit(Severity.ERROR, f"Publication not refreshed: {error.failure.sentence()}")
             return
-        row = state.read()
-        map_now = self._config.table_map if row is None else row.table_map
-        tables = refresh_tables(
-            self._config.with_table_map(map_now), source, target, state, first_position=None
-        )
         for gone in tables.removed:
             self._apply.exclude(gone.oid)
             self._pool.drop(gone.oid)
@@ -444,6 +449,27 @@ class Engine:
         self._waiting_for = wait.words
         if not wait.is_working and seconds > _FORGOTTEN_SECONDS:
             worker.cut_off()
+
+    def _look_at_syncs(self, source: Session, target: Session) -> None:
+        """Cut a table's sync off from servers that both wait for it while it waits for them."""
+        assert self._pool is not None
+        for sessions in self._pool.at_work():
+            if sessions.still_seconds > _FORGOTTEN_SECONDS and not (
+                is_any_working(source, Side.SOURCE, sessions.pids(Side.SOURCE))
+                or is_any_working(target, Side.TARGET, sessions.pids(Side.TARGET))
+            ):
+                sessions.cut_off()
+
+    def _look_at_partitions(self, source: Session) -> None:
+        """Say which rows came to or left a published table without a change that tells so."""
+        assert self._published is not None
+        published = self._published.published
+        roots = [oid for oid, table in published.items() if table.is_partitioned]
+        for move in self._partitions.look(source, roots):
+            table = self._monitor.table(move.root_oid)
+            if table is None or table.last_error is not None or table.state is TableState.INIT:
+                continue  # Its next copy takes the partitions as they are.
+            self._feed.emit(Severity.WARNING, move.sentence(table.source_name, table.target_name))
 
     def _current_failure(self) -> Failure | None:
         if self._failure is not None:

@@ -2,7 +2,8 @@
 
 A leaf whose root is published with ``publish_via_partition_root`` arrives under the root's name, so it is
 left out here. Several publications may list one table: their row filters are joined by OR, as the source
-does (PostgreSQL 29.5.5), and a publication without one lifts them all.
+does (PostgreSQL 29.4.6), and a publication without one lifts them all. Their columns must be the same: the
+source refuses to send such a table otherwise (PostgreSQL 29.5), and a copy would have to guess.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from dataclasses import dataclass
 
 import psycopg
 
-from engine.catalog.table import TableName
+from engine.catalog.table import TableName, quote_identifier
 from engine.connection.explain import explain
 from engine.connection.session import Session
-from engine.errors import Side
+from engine.errors import BlockedError, Failure, Retry, Side
 
 # PostgreSQL 15 brought column lists and row filters, 18 published generated columns: before that the
 # function returns only oids, and generated columns never travel.
@@ -49,24 +50,35 @@ _TABLES = """
              join pg_catalog.pg_partition_ancestors(leaf.relid::regclass) as ancestor(relid) using (relid)
             where root.pubviaroot and root.relid <> leaf.relid)
 )
+, with_columns as (
+    select visible.*,
+           (select pg_catalog.array_agg(a.attname::text order by a.attnum)
+              from pg_catalog.pg_attribute a
+             where a.attrelid = relid and a.attnum > 0 and not a.attisdropped
+               and (attnums is null or a.attnum = any (attnums))
+               and (a.attgenerated = ''
+                    or (a.attgenerated = 's' and attnums is not null
+                        and pg_catalog.current_setting('server_version_num')::int >= 180000))) as columns
+      from visible
+)
+, compared as (
+    select with_columns.*,
+           pg_catalog.first_value(columns) over (partition by relid order by pubname) as first_columns
+      from with_columns
+)
 , merged as (
     select relid,
            pg_catalog.array_agg(pubname::text order by pubname) as publications,
            case when pg_catalog.bool_or(row_filter is null) then null
                 else pg_catalog.string_agg('(' || row_filter || ')', ' or ' order by pubname)
            end as row_filter,
-           (pg_catalog.array_agg(attnums::text order by pubname))[1]::int2[] as attnums
-      from visible
+           (pg_catalog.array_agg(columns::text order by pubname))[1]::text[] as columns,
+           pg_catalog.array_agg(pubname::text order by pubname)
+               filter (where columns is distinct from first_columns) as disagreeing
+      from compared
      group by relid
 )
-select m.relid, n.nspname, c.relname, c.relkind, m.publications, m.row_filter,
-       (select pg_catalog.array_agg(a.attname::text order by a.attnum)
-          from pg_catalog.pg_attribute a
-         where a.attrelid = m.relid and a.attnum > 0 and not a.attisdropped
-           and (m.attnums is null or a.attnum = any (m.attnums))
-           and (a.attgenerated = ''
-                or (a.attgenerated = 's' and m.attnums is not null
-                    and pg_catalog.current_setting('server_version_num')::int >= 180000))) as columns,
+select m.relid, n.nspname, c.relname, c.relkind, m.publications, m.row_filter, m.columns, m.disagreeing,
        size.approximate_rows, size.size_bytes
   from merged m
   join pg_catalog.pg_class c on c.oid = m.relid
@@ -113,6 +125,7 @@ def list_published_tables(
         only_oid: Only this table, or nothing when it is not published.
 
     Raises:
+        BlockedError: Two of the publications publish different columns of one table.
         EngineError: The source could not be read.
     """
     head = _TABLES_SINCE_15 if source.info.server_version >= 150000 else _TABLES_BEFORE_15
@@ -123,8 +136,10 @@ def list_published_tables(
     except psycopg.Error as error:
         raise explain(error, Side.SOURCE, "reading the publications") from None
     tables = []
-    for oid, schema, table, kind, names, row_filter, columns, approximate_rows, size_bytes in rows:
+    for oid, schema, table, kind, names, row_filter, columns, others, approximate_rows, size_bytes in rows:
         assert isinstance(names, list)
+        if isinstance(others, list):
+            raise _different_columns(TableName(str(schema), str(table)), str(names[0]), str(others[0]))
         tables.append(
             PublishedTable(
                 oid=int(str(oid)),
@@ -138,3 +153,17 @@ def list_published_tables(
             )
         )
     return tuple(tables)
+
+
+def _different_columns(table: TableName, one: str, other: str) -> BlockedError:
+    one, other = quote_identifier(one), quote_identifier(other)
+    return BlockedError(
+        Failure(
+            title=f"The publications {one} and {other} publish different columns of the table {table}, "
+            "which the source refuses to send",
+            hint="Give it the same columns in both, or publish it in one of them only: "
+            f"alter publication {other} drop table {table};",
+            side=Side.SOURCE,
+            retry=Retry.MANUAL,
+        )
+    )

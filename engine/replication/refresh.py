@@ -9,6 +9,7 @@ from engine.checks.subscription import require_publications
 from engine.connection.endpoint import Endpoint
 from engine.connection.session import open_session
 from engine.errors import BlockedError, EngineError, Failure, Retry, Side
+from engine.replication.publication import list_published_tables
 from engine.replication.slots import require_subscription_name
 from engine.replication.state import StateStore
 
@@ -36,7 +37,8 @@ def refresh_publication(
         True when a running engine has taken it up; False when none is running: the next start does.
 
     Raises:
-        BlockedError: The target does not know the subscription, or a publication is gone.
+        BlockedError: The target does not know the subscription, or a publication is gone, or
+            two of them publish different columns of one table.
         EngineError: A server failed, or the running engine did not answer.
     """
     require_subscription_name(subscription)
@@ -47,6 +49,8 @@ def refresh_publication(
             raise unknown_subscription(subscription)
         with open_session(source, f"refresh {subscription}") as source_session:
             require_publications(source_session, row.publications)
+            # Refuses what a running engine would have to refuse as well.
+            list_published_tables(source_session, row.publications)
         state.update_publications(row.publications, table_map or row.table_map)
         state.request_refresh()
         if _is_idle(state):

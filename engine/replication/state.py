@@ -539,6 +539,19 @@ class StateStore:
         """Start a table over; its earlier rows are replaced by the next copy."""
         self._run(_RESET_TABLE, (self._subscription, oid), "resetting a table")
 
+    def start_over(self, oid: int, epoch: int) -> None:
+        """Like :meth:`reset_table`, for a table's own worker.
+
+        Raises:
+            EpochLostError: Another engine has taken over; nothing was written.
+        """
+        try:
+            with self._session.transaction():
+                self.reset_table(oid)
+                self.require_epoch(epoch)
+        except psycopg.Error as error:
+            raise explain(error, Side.TARGET, "resetting a table") from None
+
     def write_copy_progress(self, oid: int, rows: int, size_bytes: int) -> None:
         """Show how far a running copy is."""
         self._run(

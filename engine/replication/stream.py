@@ -29,15 +29,34 @@ _LOCK_NOT_AVAILABLE = "55P03"
 
 _UNDEFINED_OBJECT = "42704"
 
+_NOT_SUPPORTED = "0A000"
+"""What pgoutput raises when publications disagree about a table's columns (PostgreSQL 29.5)."""
+
 _MISSING_HINT = (
     "Create the publication named above again with the same tables, then run again. If the same error comes "
     "back, rows changed while it was missing and cannot be had: start over (livesync-tui drop, empty the "
     "target tables, run)"
 )
 
+_DIFFERENT_COLUMNS_HINT = (
+    "If publications disagree about the table's columns: make them agree, then run again. If the same error "
+    "comes back, rows changed while they disagreed, and these can only be read through one of them: run "
+    "with one --publication that publishes all the tables"
+)
+
 
 class StreamEndedError(Exception):
     """The source ended the stream in an orderly way (shutdown, or the slot was dropped)."""
+
+
+def stream_ended_failure() -> Failure:
+    """What to show when the source ended the stream in an orderly way."""
+    return Failure(
+        title="The source ended the replication stream",
+        hint="Nothing to do if the source is being restarted",
+        side=Side.SOURCE,
+        retry=Retry.TIMED,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,4 +250,6 @@ class ReplicationConnection:
         error = explain(psycopg.errors.error_from_result(result), Side.SOURCE, doing)
         if error.failure.sqlstate == _UNDEFINED_OBJECT and not error.failure.hint:
             return EngineError(replace(error.failure, hint=_MISSING_HINT))
+        if error.failure.sqlstate == _NOT_SUPPORTED and not error.failure.hint:
+            return EngineError(replace(error.failure, hint=_DIFFERENT_COLUMNS_HINT))
         return error

@@ -7,15 +7,15 @@ import time
 from bisect import insort
 from dataclasses import dataclass, field
 
-from engine.connection.session import open_session
 from engine.errors import EngineError, Failure, Retry, TableError, internal_failure
 from engine.replication.drift import with_fitting_hint
 from engine.replication.pipeline import StoppedWaitingError
 from engine.replication.publication import PublishedTable
 from engine.replication.slots import drop_slot, sync_slot_name
 from engine.replication.state import EpochLostError, StateStore, TableRow
-from engine.replication.stream import StreamEndedError
+from engine.replication.stream import StreamEndedError, stream_ended_failure
 from engine.replication.subscription import Running
+from engine.replication.sync_sessions import SyncSessions
 from engine.replication.table_sync import TableSync
 from engine.snapshot import Severity, TableState
 
@@ -45,6 +45,7 @@ class SyncPool:
         self._lock = threading.Lock()
         self._waiting: list[_Waiting] = []
         self._active: set[int] = set()
+        self._sessions: dict[int, SyncSessions] = {}
         self._dropped: set[int] = set()
         self._paused = False
         self._fatal: EngineError | None = None
@@ -83,6 +84,11 @@ class SyncPool:
     def busy(self) -> int:
         """Workers that have a table."""
         return len(self._active)
+
+    def at_work(self) -> list[SyncSessions]:
+        """The sessions of the tables that workers have."""
+        with self._lock:
+            return [self._sessions[oid] for oid in self._active]
 
     @property
     def fatal(self) -> EngineError | None:
@@ -125,65 +131,68 @@ class SyncPool:
             for position, item in enumerate(self._waiting):
                 if item.not_before <= now and not self._paused:
                     self._active.add(item.oid)
+                    self._sessions.setdefault(item.oid, SyncSessions()).moved()
                     return self._waiting.pop(position)
         return None
 
     def _sync(self, item: _Waiting) -> bool:
         """Sync one table; whether it should be tried again."""
         running = self._running
+        sessions = self._sessions[item.oid]
         try:
-            row = self._read(item.oid)
+            row = self._read(item.oid, sessions)
             # A table in s or r is the apply stream's, also when we never heard that our commit got through.
             if row is not None and row.last_error is None and row.state in _STATES_TO_SYNC:
-                TableSync(running, row, item.published).run()
+                TableSync(running, row, item.published, sessions).run()
             else:
                 # Its sync may have been cut off after its last commit, before it dropped its slot.
-                self._drop_slot(item.oid)
+                self._drop_slot(item.oid, sessions)
         except StoppedWaitingError:
             return False
         except EpochLostError as error:
             self._fatal = error
             return False
         except TableError as error:
-            self._set_aside(item.oid, error.failure)
+            self._set_aside(item.oid, sessions, error.failure)
             return False
         except StreamEndedError:
-            return self._postpone(item, "the source ended the stream")
+            return self._postpone(item, stream_ended_failure())
         except EngineError as error:
             if running.stop.is_set():
                 return False
             if error.failure.retry is Retry.TIMED:
-                return self._postpone(item, error.failure.title)
-            self._set_aside(item.oid, error.failure)
+                return self._postpone(item, error.failure)
+            self._set_aside(item.oid, sessions, error.failure)
             return False
         except Exception as error:  # A bug in the sync of one table must be seen, not kill the thread.
-            self._set_aside(item.oid, internal_failure(error, "syncing a table"))
+            self._set_aside(item.oid, sessions, internal_failure(error, "syncing a table"))
             raise
         return False
 
-    def _drop_slot(self, source_oid: int) -> None:
-        with open_session(self._running.config.source, f"sync {source_oid}") as source:
+    def _drop_slot(self, source_oid: int, sessions: SyncSessions) -> None:
+        with sessions.open(self._running.config.source, f"sync {source_oid}") as source:
             drop_slot(source, sync_slot_name(self._running.subscription, source_oid))
 
-    def _read(self, source_oid: int) -> TableRow | None:
-        with open_session(self._running.config.target, "sync") as session:
+    def _read(self, source_oid: int, sessions: SyncSessions) -> TableRow | None:
+        with sessions.open(self._running.config.target, "sync") as session:
             return StateStore(session, self._running.subscription).settled_table(source_oid)
 
-    def _postpone(self, item: _Waiting, why: str) -> bool:
+    def _postpone(self, item: _Waiting, failure: Failure) -> bool:
         pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**item.attempts)
         item.attempts += 1
         item.not_before = time.monotonic() + pause
         running = self._running
-        running.monitor.activity(item.oid, f"trying again in {pause:.0f} s: {why}")
+        running.monitor.activity(item.oid, f"trying again in {pause:.0f} s: {failure.title}")
         running.feed.emit(
-            Severity.WARNING, f"Sync of {item.published.name} failed ({why}); trying again in {pause:.0f} s"
+            Severity.WARNING,
+            f"Sync of {item.published.name} failed. {failure.sentence()} Trying again in {pause:.0f} s.",
         )
         return True
 
-    def _set_aside(self, source_oid: int, failure: Failure) -> None:
+    def _set_aside(self, source_oid: int, sessions: SyncSessions, failure: Failure) -> None:
         running = self._running
         try:
-            with open_session(running.config.target, "sync") as session:
+            with sessions.open(running.config.target, "sync") as session:
                 state = StateStore(session, running.subscription)
                 table = next((table for table in state.tables() if table.oid == source_oid), None)
                 if table is not None:

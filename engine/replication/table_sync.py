@@ -7,7 +7,7 @@ PostgreSQL's own order (``src/backend/replication/logical/tablesync.c``), with t
     d  copying. One target transaction holds the rows and ends by recording f with the slot's consistent
        point; a crash before that leaves an empty table and d, and the copy starts over with a new slot.
     f  copied. Changes are applied from the slot S of this table; each target transaction records the
-       position it reached. A crash goes on from there: S is permanent.
+       position it reached. A crash goes on from there: S is permanent. Without S it is i again.
     s  in step with the apply stream at lsn; S is dropped. The apply stream takes every later change.
     r  the apply stream has passed that lsn.
 
@@ -21,16 +21,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
 
 import psycopg
 from psycopg import sql
 
 from engine.catalog.table import TableName
+from engine.connection.deadline import deadline
 from engine.connection.explain import explain
-from engine.connection.session import Session, open_session
-from engine.errors import EngineError, Failure, Retry, Side, TableError
+from engine.connection.session import Session
+from engine.errors import ConnectionFailedError, EngineError, Failure, Retry, Side, TableError
 from engine.lsn import format_lsn
 from engine.replication.apply import (
     REMOVE_FROM_SHARED,
@@ -45,10 +46,11 @@ from engine.replication.pipeline import StoppedWaitingError
 from engine.replication.protocol import Keepalive
 from engine.replication.publication import PublishedTable, list_published_tables
 from engine.replication.receive import StreamReader
-from engine.replication.slots import drop_slot, oldest_writer, release_slot, sync_slot_name
+from engine.replication.slots import drop_slot, list_slots, oldest_writer, release_slot, sync_slot_name
 from engine.replication.state import EpochLostError, StateStore, TableRow
 from engine.replication.stream import CreatedSlot, ReplicationConnection
 from engine.replication.subscription import REPLICA_ROLE, Running
+from engine.replication.sync_sessions import SyncSessions
 from engine.replication.target_table import empty_tables, read_target_table
 from engine.snapshot import Severity, TableState
 
@@ -57,6 +59,9 @@ _COMMIT_SECONDS = 0.5
 _TAKE_TIMEOUT_SECONDS = 0.1
 
 _ASK_AGAIN_SECONDS = 0.5
+
+_START_SECONDS = 60.0
+"""How long the source may take to begin a stream."""
 
 _NEAR_TAIL_BYTES = 4 * 1024 * 1024
 """Distance to the apply stream at which a table offers itself; the apply stream stands still meanwhile."""
@@ -107,17 +112,21 @@ class _OneTable:
 class TableSync:
     """The sync of one table, run by one worker thread."""
 
-    def __init__(self, running: Running, table: TableRow, published: PublishedTable) -> None:
+    def __init__(
+        self, running: Running, table: TableRow, published: PublishedTable, sessions: SyncSessions
+    ) -> None:
         """Prepare.
 
         Args:
             running: The engine.
             table: The table as recorded, in i, d or f.
             published: What the publications give out of it.
+            sessions: Of this table; knows what earlier attempts left.
         """
         self._running = running
         self._table = table
         self._published = published
+        self._sessions = sessions
         self._slot = sync_slot_name(running.subscription, table.oid)
         self._said_who_blocks = False
 
@@ -131,14 +140,12 @@ class TableSync:
         """
         running = self._running
         try:
-            with ReplicationConnection(running.config.source, f"sync {self._table.oid}") as walsender:
-                if self._table.state is TableState.FINISHEDCOPY and self._table.lsn is not None:
-                    with open_session(running.config.source, f"sync {self._table.oid}") as source:
-                        release_slot(source, self._slot)
-                    position = self._table.lsn
-                else:
-                    position = self._copy(walsender)
-                self._catch_up(walsender, position)
+            if self._table.state is TableState.FINISHEDCOPY and self._table.lsn is not None:
+                position = self._table.lsn
+            else:
+                position = self._copy()
+            self._require_slot(position)
+            self._catch_up(position)
             self._drop_slot()
         except TableStoppedError as error:
             self._drop_slot()
@@ -159,27 +166,63 @@ class TableSync:
             raise TableError(replace(error.failure, hint=hint)) from None
 
     def _drop_slot(self) -> None:
-        with open_session(self._running.config.source, f"sync {self._table.oid}") as source:
+        with self._sessions.open(self._running.config.source, f"sync {self._table.oid}") as source:
             drop_slot(source, self._slot)
+
+    def _require_slot(self, position: int) -> None:
+        """Look whether the slot still has every change since ``position``; without it the table starts over.
+
+        Raises:
+            ConnectionFailedError: It is gone; the table is in i again.
+            TableError: The source removed WAL that it needed, and would do so again.
+        """
+        running, table = self._running, self._table
+        with self._sessions.open(running.config.source, f"sync {table.oid}") as source:
+            release_slot(source, self._slot)
+            slot = list_slots(source, running.subscription).get(self._slot)
+        if slot is not None and slot.wal_status == "lost":
+            raise TableError(
+                Failure(
+                    title=f"The source removed WAL that the replication slot {self._slot} of {table.source} "
+                    "still needed (max_slot_wal_keep_size)",
+                    hint="Raise max_slot_wal_keep_size on the source, then retry the table "
+                    "(it is copied again)",
+                    side=Side.SOURCE,
+                )
+            )
+        if slot is not None and (slot.confirmed_flush_lsn or 0) <= position:
+            return
+        with self._sessions.open(running.config.target, f"sync {table.oid}") as target:
+            StateStore(target, running.subscription).start_over(table.oid, running.epoch)
+        running.monitor.state(table.oid, TableState.INIT)
+        raise ConnectionFailedError(
+            Failure(
+                title=f"Somebody dropped the replication slot {self._slot} of {table.source}, so its changes "
+                f"since {format_lsn(position)} cannot be had",
+                hint="Nothing to do; the table is copied again",
+                side=Side.SOURCE,
+                retry=Retry.TIMED,
+            )
+        )
 
     # --- d: the copy
 
-    def _copy(self, walsender: ReplicationConnection) -> int:
+    def _copy(self) -> int:
         """Copy the table; return the position its rows stand for."""
         running, table = self._running, self._table
         with ExitStack() as stack:
-            # Closed as they are: a session in mid-copy takes no further command, not even a rollback.
             target = stack.enter_context(
-                closing(open_session(running.config.target, f"copy {table.oid}", extra=REPLICA_ROLE))
+                self._sessions.open(running.config.target, f"copy {table.oid}", extra=REPLICA_ROLE)
             )
             state = StateStore(target, running.subscription)
             state.begin_copy(table.oid)
             running.monitor.state(table.oid, TableState.DATASYNC)
             read_target_table(target, table.source, table.target)
             self._require_empty(target, shares_target=bool(state.sharers(table.oid)))
-            source = stack.enter_context(closing(open_session(running.config.source, f"copy {table.oid}")))
+            source = stack.enter_context(self._sessions.open(running.config.source, f"copy {table.oid}"))
             drop_slot(source, self._slot)
             walsender = stack.enter_context(ReplicationConnection(running.config.source, f"slot {table.oid}"))
+            stack.enter_context(self._sessions.watched(walsender.session, Side.SOURCE))
             slot = walsender.create_slot(
                 self._slot,
                 on_blocked=lambda: self._say_who_blocks(source),
@@ -224,6 +267,7 @@ class TableSync:
             )
 
     def _say_who_blocks(self, source: Session) -> None:
+        self._sessions.moved()
         writer = oldest_writer(source)
         if writer is not None:
             self._running.monitor.activity(
@@ -264,7 +308,7 @@ class TableSync:
             target,
             published,
             target_table,
-            on_progress=lambda rows, size_bytes: running.monitor.copied(table.oid, rows, size_bytes),
+            on_progress=self._copied,
             should_stop=running.stopping,
         )
         state.write_copied(table.oid, slot.consistent_lsn, copied.rows, copied.size_bytes)
@@ -273,17 +317,21 @@ class TableSync:
             target.execute("commit")
         except psycopg.Error as error:
             raise explain(error, Side.TARGET, f"committing the copy of {table.source}") from None
-        running.monitor.copied(table.oid, copied.rows, copied.size_bytes)
+        self._copied(copied.rows, copied.size_bytes)
         running.feed.emit(Severity.INFO, f"Copied {table.source}: {copied.rows:,} rows")
+
+    def _copied(self, rows: int, size_bytes: int) -> None:
+        self._sessions.moved()
+        self._running.monitor.copied(self._table.oid, rows, size_bytes)
 
     # --- f: catching up
 
-    def _catch_up(self, walsender: ReplicationConnection, position: int) -> None:
+    def _catch_up(self, position: int) -> None:
         running, table = self._running, self._table
         running.monitor.state(table.oid, TableState.FINISHEDCOPY)
         with ExitStack() as stack:
             target = stack.enter_context(
-                closing(open_session(running.config.target, f"sync {table.oid}", extra=REPLICA_ROLE))
+                self._sessions.open(running.config.target, f"sync {table.oid}", extra=REPLICA_ROLE)
             )
             state = StateStore(target, running.subscription)
             applier = Applier(
@@ -293,7 +341,9 @@ class TableSync:
                 should_stop=running.stopping,
                 tolerates_missing_rows=False,
             )
-            walsender.start(self._slot, running.config.publications, position)
+            walsender = stack.enter_context(ReplicationConnection(running.config.source, f"sync {table.oid}"))
+            with deadline(_START_SECONDS, walsender.session):
+                walsender.start(self._slot, running.config.publications, position)
             reader = StreamReader(walsender, position)
             reader.start()
             stack.callback(reader.close)
@@ -336,6 +386,7 @@ class TableSync:
         except EngineError:
             # The commit may have got through. The apply stream stands still until that is known: were it
             # to go on, it would pass changes that nobody applies any more.
+            self._sessions.close(Side.TARGET)
             if not self._is_recorded_as_done(lsn):
                 raise
         self._running.monitor.state(oid, TableState.SYNCDONE)
@@ -350,7 +401,7 @@ class TableSync:
         running = self._running
         while not running.stop.wait(_ASK_AGAIN_SECONDS):
             try:
-                with open_session(running.config.target, f"sync {self._table.oid}") as session:
+                with self._sessions.open(running.config.target, f"sync {self._table.oid}") as session:
                     row = StateStore(session, running.subscription).settled_table(self._table.oid)
             except EngineError as error:
                 running.monitor.activity(self._table.oid, f"asking the target again: {error.failure.title}")
@@ -363,6 +414,7 @@ class TableSync:
         running = self._running
         last_commit = time.monotonic()
         while True:
+            self._sessions.moved()
             if not applier.in_source_transaction:
                 due = applier.uncommitted_changes and time.monotonic() - last_commit > _COMMIT_SECONDS
                 done = reached()
@@ -381,6 +433,7 @@ class TableSync:
                 reader.ask_position()
             for message in messages:
                 applier.take(message)
+                self._sessions.moved()
                 if isinstance(message, Keepalive) or applier.in_source_transaction:
                     continue
                 if applier.uncommitted_changes >= _COMMIT_CHANGES:

@@ -20,7 +20,7 @@ from engine.errors import Failure, Retry, Side, TableError
 
 _COLUMNS = """
 select a.attname, a.atttypid,
-       pg_catalog.format_type(a.atttypid, a.atttypmod),
+       pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypmod >= 0,
        a.attgenerated <> '', a.attidentity = 'a', c.relkind = 'p',
        a.attnotnull and not a.atthasdef and a.attidentity = '',
        -- Equality of the type's own B-tree class, where that is not a built-in one (citext, …).
@@ -63,7 +63,10 @@ class TargetColumn:
     name: str
     type_oid: int
     type_name: str
-    """As DDL would write it, for messages."""
+    """As DDL would write it."""
+
+    has_modifier: bool
+    """The type carries a length, precision or scale that the oid alone does not tell."""
 
     is_generated: bool
     is_identity_always: bool
@@ -127,6 +130,7 @@ def read_target_table(target: Session, source_name: TableName, target_name: Tabl
         name,
         type_oid,
         type_name,
+        has_modifier,
         is_generated,
         is_identity_always,
         partitioned,
@@ -138,6 +142,7 @@ def read_target_table(target: Session, source_name: TableName, target_name: Tabl
             name=str(name),
             type_oid=int(str(type_oid)),
             type_name=str(type_name),
+            has_modifier=bool(has_modifier),
             is_generated=bool(is_generated),
             is_identity_always=bool(is_identity_always),
             equality_schema=str(equality_schema or "pg_catalog"),

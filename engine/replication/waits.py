@@ -1,7 +1,8 @@
-"""What the target says of our own backends: why one does not answer, and how to end one that we lost."""
+"""What a server says of our own backends: why one does not answer, and how to end one that we lost."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -23,6 +24,13 @@ select a.state,
   left join pg_catalog.pg_stat_activity b on b.pid = (pg_catalog.pg_blocking_pids(a.pid))[1]
  where a.pid = %s
 """
+
+_WORKING = """
+select count(*)
+  from pg_catalog.pg_stat_activity
+ where pid = any(%s) and state = 'active' and wait_event_type is distinct from 'Client'
+"""
+"""Of those that wait for their client, none does anything for us."""
 
 _END = """
 select pg_catalog.pg_terminate_backend(pid)
@@ -64,15 +72,28 @@ def what_it_waits_for(target: Session, pid: int) -> Wait:
     return Wait("an answer of the target, whose session is idle", is_working=False)
 
 
-def end_remainder(target: Session, pid: int | None) -> None:
-    """End an earlier session of ours that the target may not know to be lost: its locks would stop us.
+def is_any_working(session: Session, side: Side, pids: Sequence[int]) -> bool:
+    """Whether a backend of ours on that side is at work, or waits for something else than us.
 
     Raises:
-        EngineError: The target refused.
+        EngineError: The server could not be asked.
+    """
+    try:
+        row = session.execute(_WORKING, (list(pids),)).fetchone()
+    except psycopg.Error as error:
+        raise explain(error, side, "looking at what a table's sync waits for") from None
+    return row != (0,)
+
+
+def end_remainder(session: Session, pid: int | None, side: Side = Side.TARGET) -> None:
+    """End an earlier session of ours that the server may not know to be lost: its locks would stop us.
+
+    Raises:
+        EngineError: The server refused.
     """
     if pid is None:
         return
     try:
-        target.execute(_END, (pid,))
+        session.execute(_END, (pid,))
     except psycopg.Error as error:
-        raise explain(error, Side.TARGET, "ending an earlier session of ours") from None
+        raise explain(error, side, "ending an earlier session of ours") from None

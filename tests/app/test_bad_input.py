@@ -106,12 +106,35 @@ def test_publication_for_all_tables(source_db: Database, target_db: Database) ->
 
 def test_missing_table(source_db: Database, target_db: Database) -> None:
     source_db.execute("create table item (id int primary key); create publication pub for table item")
-    refused(3, "public.item", "lacks", source=source_db.conninfo, target=target_db.conninfo)
+    refused(
+        3, "public.item", "lacks", "Restore the schema", source=source_db.conninfo, target=target_db.conninfo
+    )
 
 
 def test_missing_column(source_db: Database, target_db: Database, published: None) -> None:
     target_db.execute("alter table item drop column name")
-    refused(3, "public.item", "column name", source=source_db.conninfo, target=target_db.conninfo)
+    refused(
+        3,
+        "public.item",
+        "column name",
+        'Run on the target: alter table "public"."item" add column "name" text; Then run again.',
+        source=source_db.conninfo,
+        target=target_db.conninfo,
+    )
+
+
+def test_different_columns_in_two_publications(
+    source_db: Database, target_db: Database, published: None
+) -> None:
+    source_db.execute("create publication pub2 for table item (id)")
+    refused(
+        3,
+        "pub and pub2 publish different columns of the table public.item",
+        "alter publication pub2 drop table public.item;",
+        arguments=("run", "--publication", "pub", "--publication", "pub2", "--subscription", "test"),
+        source=source_db.conninfo,
+        target=target_db.conninfo,
+    )
 
 
 def test_same_database(source_db: Database, published: None) -> None:

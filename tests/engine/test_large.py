@@ -11,12 +11,10 @@ import pytest
 
 from livesync_tui.demo.servers import EmbeddedServer
 from tests.conftest import Database
-from tests.engine.replicating import Migration
+from tests.engine.replicating import Migration, rows_of
 from tests.faults.migrating import all_ready, states
 from tests.faults.running import RunProcess
 from tests.waiting import wait_until
-
-pytestmark = pytest.mark.slow
 
 MOST_MEMORY_BYTES = 300 * 1024 * 1024
 
@@ -230,3 +228,35 @@ def test_a_transaction_prepared_before_the_start_is_named_and_copied_once_it_is_
         preparing_db.execute("insert into item values (3, 3)")
         migration.wait_applied()
         assert target_db.query("select id, n from item order by id") == [(1, 5), (2, 5), (3, 3)]
+
+
+def test_a_transaction_prepared_before_a_table_is_published_arrives_once(
+    preparing_db: Database, target_db: Database
+) -> None:
+    both(preparing_db, target_db, "create table item (id int primary key, n int)")
+    both(preparing_db, target_db, "create table late (id int primary key, n int)")
+    both(preparing_db, target_db, "create table keyless (n int)")
+    preparing_db.execute("insert into late values (1, 1); insert into keyless values (1)")
+    preparing_db.execute("create publication pub for table item")
+    with Migration(preparing_db, target_db) as migration:
+        migration.wait_ready()
+        # The apply stream's slot is older than the transaction, the slots of the new tables are younger.
+        preparing_db.execute(
+            "begin; insert into item values (1, 1); insert into late values (2, 2); update late set n = 5;"
+            "insert into keyless values (2); prepare transaction 'in between'"
+        )
+        preparing_db.execute("alter publication pub add table late, keyless")
+        preparing_db.execute("insert into keyless values (3)")
+        migration.engine.refresh_publication()
+        wait_until(
+            lambda: any("'in between'" in event.text for event in migration.engine.events(0)),
+            describe=lambda: migration.engine.events(0),
+        )
+        assert target_db.query("select 1 from item") == []
+        preparing_db.execute("commit prepared 'in between'")
+        wait_until(lambda: len(migration.snapshot.tables) == 3, describe=lambda: migration.snapshot.tables)
+        migration.wait_ready()
+        preparing_db.execute("insert into keyless values (4); update late set n = n + 1")
+        migration.wait_applied()
+        migration.assert_equal("item", "late", "keyless")
+        assert rows_of(target_db, "keyless") == ["(1)", "(2)", "(3)", "(4)"]

@@ -15,8 +15,6 @@ from tests.conftest import Database
 from tests.engine.replicating import Migration
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.slow
-
 NAMES = {
     "mixed case": "Order Items",
     "keyword": "select",

@@ -16,8 +16,6 @@ from tests.faults.migrating import all_ready, wait_drained
 from tests.faults.running import RunProcess
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(autouse=True, params=["batched", "one by one"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -133,6 +131,25 @@ def test_a_publication_without_a_filter_lifts_the_other_one_s(
         source_db.execute("delete from item where id > 90")
         migration.wait_applied()
         migration.assert_equal("item")
+
+
+def test_a_table_added_by_a_refresh_is_copied_by_the_filters_of_both(
+    source_db: Database, target_db: Database
+) -> None:
+    both(source_db, target_db, "create table first (id int primary key); create table item (id int, n int)")
+    source_db.execute("alter table item replica identity full")
+    source_db.execute(
+        "insert into item select i, i from generate_series(1, 100) i; insert into item (n) values (1)"
+    )
+    source_db.execute("create publication pub for table first; create publication pub2 for table first")
+    with Migration(source_db, target_db, publications=("pub", "pub2")) as migration:
+        migration.wait_ready()
+        source_db.execute("alter publication pub add table item where (id < 30 or id is null)")
+        source_db.execute("alter publication pub2 add table item where (id > 20 and id < 90)")
+        refresh(migration, "public.first", "public.item")
+        source_db.execute("insert into item values (10, 0), (25, 0), (60, 0), (95, 0), (null, 0)")
+        migration.wait_applied()
+        assert_filtered(source_db, target_db, "item", "id < 90 or id is null")
 
 
 def test_only_inserts_arrive_where_only_inserts_are_published(

@@ -13,8 +13,6 @@ from tests.conftest import Database
 from tests.engine.replicating import Migration
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(autouse=True, params=["batched", "one by one"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:

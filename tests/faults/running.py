@@ -23,6 +23,8 @@ class RunProcess:
         subscription: str = "night",
         publication: str = "pub",
         arguments: tuple[str, ...] = (),
+        source_conninfo: str | None = None,
+        target_conninfo: str | None = None,
     ) -> None:
         self.log = log
         with log.open("ab") as output:
@@ -38,7 +40,12 @@ class RunProcess:
                     subscription,
                     *arguments,
                 ],
-                env={**os.environ, "SOURCE": source.conninfo, "TARGET": target.conninfo},
+                # Another way to the same databases: through a proxy.
+                env={
+                    **os.environ,
+                    "SOURCE": source_conninfo or source.conninfo,
+                    "TARGET": target_conninfo or target.conninfo,
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -7,273 +7,22 @@ what happened and what to do. Never silent, never a wrong row, and no slot is le
 from __future__ import annotations
 
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import TracebackType
 
 import psycopg
 import pytest
 
-from engine.errors import Failure
-from engine.snapshot import Phase, Severity, TableState
-from livesync_tui.demo.servers import EmbeddedServer
+from engine.snapshot import Severity
 from tests.conftest import Database
-from tests.engine.replicating import Migration
-from tests.faults.proxy import Proxy, Way
+from tests.faults.proxy import Way
+from tests.faults.watched import DIRECTIONS, SLOTS, Watched, Ways, Writes, name_of, pace
 from tests.waiting import wait_until
-
-pytestmark = pytest.mark.slow
 
 _END_OUR_SESSIONS = """
 select pg_terminate_backend(pid) from pg_stat_activity
  where application_name like 'livesync-tui%' and datname = current_database()
 """
-
-_SLOTS = "select slot_name, active from pg_replication_slots where database = current_database()"
-
-_TABLES = """
-create table item (id bigint primary key, body text, version int not null default 0);
-create table other (id bigint primary key, body text, version int not null default 0);
-"""
-
-_SLOW = """
-create table pace (seconds float8 not null);
-insert into pace values (0);
-create function slow_down() returns trigger language plpgsql as $$
-begin
-    if (select seconds from public.pace) > 0 then
-        perform pg_catalog.pg_sleep((select seconds from public.pace));
-    end if;
-    return new;
-end $$;
-create trigger slow before insert on item for each row execute function slow_down();
-alter table item enable always trigger slow;
-"""
-
-
-@pytest.fixture(scope="module")
-def own_servers(server_base: Path) -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
-    """Servers that nobody else uses, because they are stopped and reconfigured."""
-    source = EmbeddedServer.create(16, server_base / "fault-source", settings={"wal_sender_timeout": "5s"})
-    target = EmbeddedServer.create(18, server_base / "fault-target")
-    source.start()
-    target.start()
-    yield source, target
-    source.stop("immediate")
-    target.stop("immediate")
-
-
-def _database(server: EmbeddedServer) -> Iterator[Database]:
-    server.start()
-    database = Database(server, f"fault_{secrets.token_hex(4)}")
-    database.create()
-    yield database
-    database.drop()
-
-
-@pytest.fixture
-def source(own_servers: tuple[EmbeddedServer, EmbeddedServer]) -> Iterator[Database]:
-    """Two published tables, of which item is large enough not to fit into the sockets' buffers."""
-    for database in _database(own_servers[0]):
-        database.execute(_TABLES)
-        database.execute("insert into item select n, repeat('x', 10000) from generate_series(1, 2500) n")
-        database.execute("insert into other select n, 'before' from generate_series(1, 500) n")
-        database.execute("create publication pub for table item, other")
-        yield database
-
-
-@pytest.fixture
-def target(own_servers: tuple[EmbeddedServer, EmbeddedServer]) -> Iterator[Database]:
-    """The same tables, empty; inserts into item can be slowed down."""
-    for database in _database(own_servers[1]):
-        database.execute(_TABLES)
-        database.execute(_SLOW)
-        yield database
-
-
-class Writes:
-    """A light load on both tables; goes on after its connection was lost."""
-
-    def __init__(self, source: Database, *tables: str) -> None:
-        self._source = source
-        self._tables = tables or ("item", "other")
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._write, daemon=True)
-        self.committed = 0
-
-    def __enter__(self) -> Writes:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """No transaction is open any more when this returns."""
-        self._over.set()
-        self._thread.join()
-
-    def wait_for_more(self) -> None:
-        """Until some more transactions are committed."""
-        goal = self.committed + 5
-        wait_until(lambda: self.committed >= goal, describe="further writes")
-
-    def _write(self) -> None:
-        number = 1_000_000
-        while not self._over.is_set():
-            try:
-                with self._source.connect(autocommit=False) as connection:
-                    while not self._over.wait(0.03):
-                        number += 1
-                        for table in self._tables:
-                            connection.execute(f"insert into {table} values ({number}, 'live')")
-                            connection.execute(
-                                f"update {table} set version = version + 1 where id in (7, {number - 3})"
-                            )
-                            connection.execute(f"delete from {table} where id = {number - 20}")
-                        connection.commit()
-                        self.committed += 1
-            except psycopg.OperationalError:
-                self._over.wait(0.1)
-
-
-class Watched(Migration):
-    """A migration whose every snapshot is looked at."""
-
-    def __enter__(self) -> Watched:
-        super().__enter__()
-        self.phases: set[Phase] = set()
-        self.failures: list[Failure] = []
-        self.waited_for: set[str] = set()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-        super().__exit__(kind, value, trace)
-
-    def _watch(self) -> None:
-        while not self._over.wait(0.02):
-            snapshot = self.snapshot
-            self.phases.add(snapshot.phase)
-            if snapshot.failure is not None and snapshot.failure not in self.failures:
-                self.failures.append(snapshot.failure)
-            if snapshot.waiting_for is not None:
-                self.waited_for.add(snapshot.waiting_for)
-
-    def said(self, severity: Severity = Severity.WARNING) -> list[str]:
-        """Texts of the events of one severity."""
-        return [event.text for event in self.engine.events(0) if event.severity is severity]
-
-    def wait_retrying(self) -> None:
-        """Until a failure was shown that is going to be retried."""
-        wait_until(
-            lambda: Phase.RETRYING in self.phases and self.failures,
-            timeout_seconds=60,
-            describe=lambda: (self.snapshot, self.said()),
-        )
-
-    def wait_failed(self) -> Failure:
-        """Until the engine gave up; why."""
-        wait_until(
-            lambda: self.snapshot.phase is Phase.FAILED,
-            timeout_seconds=60,
-            describe=lambda: (self.snapshot, self.said()),
-        )
-        failure = self.snapshot.failure
-        assert failure is not None
-        assert "Internal error" not in failure.sentence()
-        assert failure.hint, failure
-        return failure
-
-    def wait_mid_copy(self) -> None:
-        """Until rows of item are on their way, and their end is not."""
-
-        def copying() -> bool:
-            table = next(
-                (table for table in self.snapshot.tables if table.source_name == "public.item"), None
-            )
-            return table is not None and table.state is TableState.DATASYNC and table.rows_copied > 0
-
-        wait_until(copying, describe=lambda: self.snapshot)
-
-    def wait_mid_apply(self) -> None:
-        """Until the apply stream is inside an insert into item."""
-        wait_until(
-            lambda: self.target.query(
-                "select 1 from pg_stat_activity where application_name = 'livesync-tui apply'"
-                " and datname = current_database() and wait_event = 'PgSleep'"
-            ),
-            describe=lambda: self.snapshot,
-        )
-
-    def finish(self, writes: Writes, *tables: str) -> None:
-        """Replication goes on: nothing failed any more, nothing set aside, both sides equal, one slot."""
-        writes.wait_for_more()
-        self.wait_ready_again()
-        writes.stop()
-        self.wait_applied()
-        wait_until(
-            lambda: self.snapshot.phase is Phase.REPLICATING and self.snapshot.failure is None,
-            describe=lambda: self.snapshot,
-        )
-        self.assert_equal(*(tables or ("item", "other")))
-        assert not [text for text in self.said(Severity.ERROR) if "Internal" in text]
-        # A part that ran again and again without a pause would have said so hundreds of times.
-        assert len(self.said()) < 40, self.said()
-        wait_until(lambda: self.source.query(_SLOTS) == [("live_sync_test", True)], describe=self.slots)
-
-    def wait_ready_again(self) -> None:
-        """Like :meth:`wait_ready`, with patience for what has to be waited out first."""
-
-        def all_ready() -> bool:
-            snapshot = self.snapshot
-            assert snapshot.phase is not Phase.FAILED, snapshot.failure
-            assert not snapshot.tables_set_aside, snapshot.tables_set_aside
-            return bool(snapshot.tables) and all(table.state is TableState.READY for table in snapshot.tables)
-
-        wait_until(all_ready, timeout_seconds=60, describe=lambda: (self.snapshot, self.said()))
-
-    def slots(self) -> list[tuple[object, ...]]:
-        """What the source keeps for us."""
-        return self.source.query(_SLOTS)
-
-
-class Ways:
-    """Both servers behind a proxy each."""
-
-    def __init__(self, source: Database, target: Database, to_source: Proxy, to_target: Proxy) -> None:
-        self.source, self.target = source, target
-        self.to_source, self.to_target = to_source, to_target
-
-    def migration(self) -> Watched:
-        # Connecting into nothing is given up sooner than by default, as a user might choose.
-        return Watched(
-            self.source,
-            self.target,
-            source_conninfo=self.to_source.conninfo(self.source.conninfo) + " connect_timeout=3",
-            target_conninfo=self.to_target.conninfo(self.target.conninfo) + " connect_timeout=3",
-        )
-
-
-@pytest.fixture
-def ways(source: Database, target: Database) -> Iterator[Ways]:
-    with Proxy(source.server.port) as to_source, Proxy(target.server.port) as to_target:
-        yield Ways(source, target, to_source, to_target)
-
-
-def pace(target: Database, seconds: float) -> None:
-    """How long each insert into item takes from now on."""
-    target.execute("update pace set seconds = %s", [seconds])
 
 
 def crash_source(ways: Ways) -> None:
@@ -353,22 +102,6 @@ def test_goes_on_by_itself_after_a_fault_in_mid_apply(fault: Callable[[Ways], No
         migration.finish(writes)
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine's patience with a peer that says nothing, in seconds instead of minutes."""
-    monkeypatch.setattr("engine.replication.receive._SILENCE_SECONDS", 4.0)
-    monkeypatch.setattr("engine.replication.engine._CONTROL_SECONDS", 4.0)
-    monkeypatch.setattr("engine.replication.engine._FORGOTTEN_SECONDS", 4.0)
-    monkeypatch.setattr("engine.replication.apply_worker._CONNECT_SECONDS", 6.0)
-
-
-DIRECTIONS = [(Way.TO_SERVER,), (Way.TO_CLIENT,), (Way.TO_SERVER, Way.TO_CLIENT)]
-
-
-def name_of(ways: tuple[Way, ...]) -> str:
-    return " and ".join(way.value for way in ways)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("directions", DIRECTIONS, ids=name_of)
 @pytest.mark.parametrize("side", ["source", "target"])
@@ -438,7 +171,7 @@ def test_a_dropped_slot_ends_the_subscription_and_says_so(
         failure = migration.wait_failed()
     assert "replication slot live_sync_test is gone" in failure.title
     assert "Start over: livesync-tui drop --subscription test" in failure.hint
-    assert source.query(_SLOTS) == []
+    assert source.query(SLOTS) == []
 
 
 @pytest.fixture

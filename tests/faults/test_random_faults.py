@@ -18,6 +18,7 @@ from livesync_tui.demo.servers import EmbeddedServer
 from livesync_tui.demo.writer import DemoWriter
 from tests.conftest import Database
 from tests.faults.migrating import all_ready, assert_all_equal, prepare, states, wait_drained
+from tests.faults.proxy import Proxy, Way
 from tests.faults.running import RunProcess
 from tests.waiting import wait_until
 
@@ -32,7 +33,8 @@ _POSITION = "select lsn::text from _ts_live_sync.progress"
 @pytest.fixture(scope="module")
 def own_servers(server_base: Path) -> Iterator[tuple[EmbeddedServer, EmbeddedServer]]:
     """Servers that nobody else uses, because they are stopped at any moment."""
-    source = EmbeddedServer.create(16, server_base / "faulty-source")
+    # A walsender that is not answered goes away while the next faults happen, not after them.
+    source = EmbeddedServer.create(16, server_base / "faulty-source", settings={"wal_sender_timeout": "5s"})
     target = EmbeddedServer.create(18, server_base / "faulty-target")
     source.start()
     target.start()
@@ -42,11 +44,22 @@ def own_servers(server_base: Path) -> Iterator[tuple[EmbeddedServer, EmbeddedSer
 
 
 class Disturbed:
-    """One migration and the ways to disturb it."""
+    """One migration, both servers behind a proxy each, and the ways to disturb it."""
 
-    def __init__(self, source: Database, target: Database, log: Path, chance: random.Random) -> None:
+    def __init__(
+        self,
+        source: Database,
+        target: Database,
+        *,
+        to_source: Proxy,
+        to_target: Proxy,
+        log: Path,
+        chance: random.Random,
+    ) -> None:
         self.source = source
         self.target = target
+        self.to_source = to_source
+        self.to_target = to_target
         self.log = log
         self.chance = chance
         self.process = self._start()
@@ -54,7 +67,14 @@ class Disturbed:
 
     def _start(self) -> RunProcess:
         self.log_size_at_start = self.log.stat().st_size if self.log.exists() else 0
-        return RunProcess(self.source, self.target, self.log)
+        # Connecting into nothing is given up sooner than by default, as a user might choose.
+        return RunProcess(
+            self.source,
+            self.target,
+            self.log,
+            source_conninfo=self.to_source.conninfo(self.source.conninfo) + " connect_timeout=3",
+            target_conninfo=self.to_target.conninfo(self.target.conninfo) + " connect_timeout=3",
+        )
 
     def faults(self) -> list[Callable[[], None]]:
         return [
@@ -68,6 +88,9 @@ class Disturbed:
             self.end_sessions_on_source,
             self.end_sessions_on_target,
             self.lock_a_target_table,
+            self.cut_a_link,
+            self.stall_a_link,
+            self.half_open_a_link,
         ]
 
     def disturb(self) -> None:
@@ -89,7 +112,7 @@ class Disturbed:
             self.keep_running()
             return self.position() != before
 
-        wait_until(moved, timeout_seconds=90, describe=self.log_tail)
+        wait_until(moved, timeout_seconds=180, describe=self.log_tail)
 
     def keep_running(self) -> None:
         """Start the engine again when it found no server at its start, as whoever supervises it would."""
@@ -152,6 +175,27 @@ class Disturbed:
                 return
             wait_until(lambda: self.chance.random() < 0.03, describe="a moment with the lock")
 
+    def cut_a_link(self) -> None:
+        self._a_link().cut(reset=self.chance.random() < 0.5)
+
+    def stall_a_link(self) -> None:
+        link = self._a_link()
+        link.stall(*self._directions())
+        wait_until(lambda: self.chance.random() < 0.01, describe="a moment of silence")
+        link.heal()
+
+    def half_open_a_link(self) -> None:
+        link = self._a_link()
+        link.half_open(*self._directions())
+        wait_until(lambda: self.chance.random() < 0.05, describe="a moment in which new ones are no better")
+        link.heal()
+
+    def _a_link(self) -> Proxy:
+        return self.chance.choice([self.to_source, self.to_target])
+
+    def _directions(self) -> tuple[Way, ...]:
+        return self.chance.choice([(Way.TO_SERVER,), (Way.TO_CLIENT,), tuple(Way)])
+
 
 def run_faults(source: Database, target: Database, log: Path, *, seed: int, faults: int) -> None:
     """Migrate under ``faults`` faults; prints the seed for the report of a failure."""
@@ -160,7 +204,20 @@ def run_faults(source: Database, target: Database, log: Path, *, seed: int, faul
     writer = DemoWriter(source.conninfo, transactions_per_second=150, sessions=3)
     writer.start()
     wait_until(lambda: writer.transactions_committed > 20, describe=lambda: writer.failure)
-    disturbed = Disturbed(source, target, log, random.Random(seed))
+    with Proxy(source.server.port) as to_source, Proxy(target.server.port) as to_target:
+        disturbed = Disturbed(
+            source,
+            target,
+            to_source=to_source,
+            to_target=to_target,
+            log=log,
+            chance=random.Random(seed),
+        )
+        _disturb_and_compare(disturbed, writer, faults)
+
+
+def _disturb_and_compare(disturbed: Disturbed, writer: DemoWriter, faults: int) -> None:
+    source, target = disturbed.source, disturbed.target
     try:
         for _ in range(faults):
             disturbed.disturb()

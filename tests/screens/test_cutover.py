@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 
 from engine.cutover.outcome import DrainOutcome, SequenceOutcome, TableComparison, WriteActivity
 from engine.errors import Failure
-from engine.snapshot import Phase
+from engine.snapshot import Phase, Snapshot
 from screens.cutover import CutoverScreen
 from screens.done import DoneScreen
 from screens.gates import CutoverEvidence, GateName, GateState, gates, next_gate, wrote_since
@@ -54,6 +54,11 @@ def _waiting(evidence: CutoverEvidence) -> GateName | None:
     return None if gate is None else gate.name
 
 
+def _one_set_aside() -> Snapshot:
+    first, *others = ready_snapshot().tables
+    return replace(ready_snapshot(), tables=(replace(first, last_error="x"), *others))
+
+
 def test_the_line_is_open_when_every_gate_is_passed() -> None:
     assert _waiting(_ALL) is None
 
@@ -65,6 +70,7 @@ def test_the_line_is_open_when_every_gate_is_passed() -> None:
         ({"snapshot": copying_snapshot()}, GateName.SYNCHRONIZED),
         ({"snapshot": replace(ready_snapshot(), phase=Phase.RETRYING)}, GateName.SYNCHRONIZED),
         ({"snapshot": replace(ready_snapshot(), phase=Phase.PAUSED)}, GateName.SYNCHRONIZED),
+        ({"snapshot": _one_set_aside()}, GateName.SYNCHRONIZED),
         ({"snapshot": replace(ready_snapshot(), lag=None)}, GateName.LAG),
         ({"writers_stopped_at": None}, GateName.WRITERS),
         ({"writers_seen_again": "x"}, GateName.WRITERS),

@@ -129,6 +129,36 @@ def test_a_frozen_display_does_not_hide_trouble() -> None:
     play(watch, _services(engine), Step.LIVE)
 
 
+def test_what_applying_waits_for_is_said_as_it_is_and_in_full_on_a_key() -> None:
+    name = f'public."[b]{"語" * 50}[/b]"'
+    words = f"a lock on {name} on the target that pid 4711 holds (me, \x1b[31m[/], open for 75 s)"
+    engine = FakeEngine(replace(ready_snapshot(), waiting_for=words))
+
+    async def watch(pilot: Pilot[Any], app: WizardForTests) -> None:
+        await press(pilot, "space")
+        said = shown(app)
+        assert "Applying waits for a lock on" in said
+        assert 'public."[b]語語' in said
+        assert "4711" in said
+        assert "\x1b" not in said
+        engine.current = replace(ready_snapshot(), waiting_for=words.replace("語", "語語"))
+        _live(app).poll()
+        await settle(pilot)
+        assert "4711" not in shown(app)
+        assert "e shows more." in shown(app)
+        await press(pilot, "e")
+        in_full = shown(app)
+        assert "What applying waits for" in in_full
+        assert r"(me, \x1b[31m[/], open for" in in_full
+        await press(pilot, "escape")
+        engine.current = ready_snapshot()
+        _live(app).poll()
+        await settle(pilot)
+        assert "Applying waits" not in shown(app)
+
+    play(watch, _services(engine), Step.LIVE)
+
+
 def test_pause_and_resume_are_orders_to_the_engine() -> None:
     engine = FakeEngine(copying_snapshot())
 
@@ -174,6 +204,7 @@ def test_an_engine_that_ended_can_be_started_again() -> None:
         ({"phase": Phase.RETRYING}, "tries again"),
         ({"phase": Phase.FAILED}, "failed"),
         ({"tables": ()}, "not listed the tables"),
+        ({"tables": (progress(_TABLE, TableState.READY, last_error="x"),)}, "1 table is set aside"),
     ],
 )
 def test_cutover_is_refused_with_the_reason(changes: dict[str, Any], reason: str) -> None:

@@ -229,6 +229,17 @@ def test_live_retrying(snap_compare: SnapCompare) -> None:
     assert snap_compare(_live(current), run_before=_then())
 
 
+@sizes
+def test_live_waiting(snap_compare: SnapCompare, size: Size) -> None:
+    """A lock that somebody holds on the target."""
+    words = (
+        "a lock on public.orders on the target that pid 4711 holds "
+        "(report, nightly [b]sums[/b], in a transaction open for 75 s)"
+    )
+    current = replace(ready_snapshot(), waiting_for=words)
+    assert snap_compare(_live(current), terminal_size=size, run_before=_then())
+
+
 def test_live_silent(snap_compare: SnapCompare) -> None:
     """An engine that stopped reporting."""
     current = replace(ready_snapshot(), taken_monotonic_seconds=MONOTONIC_SECONDS - 14)

