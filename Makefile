@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Three at a time on two cores: most tests wait for a server. Each worker has servers of its own.
 TOGETHER := -n 3
 
-.PHONY: demo test test-slow test-faults test-versions lint format clean
+.PHONY: demo test test-slow test-faults test-versions bench lint format clean
 
 demo: $(VENV)/.ready
 	$(BIN)/livesync-tui demo
@@ -21,6 +21,10 @@ test-faults: $(VENV)/.ready
 
 test-versions: $(VENV)/.ready
 	$(BIN)/python -m pytest $(TOGETHER) -m versions tests/versions
+
+# For example ARGS="apply --quick"; without: all four at full size, the better part of an hour.
+bench: $(VENV)/.ready
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -20,28 +20,24 @@ from engine.connection.deadline import deadline, shut_down
 from engine.connection.session import Session, open_session
 from engine.errors import Failure
 from engine.lsn import format_lsn
-from engine.replication.apply import Applier, PositionLostError, PositionStatement, TableStoppedError
+from engine.replication.apply import PositionLostError
+from engine.replication.batch import CommitPoint, PositionStatement, TableStoppedError
 from engine.replication.bootstrap import require_usable
+from engine.replication.change_stream import ChangeStream
 from engine.replication.drift import with_fitting_hint
 from engine.replication.pipeline import StoppedWaitingError
-from engine.replication.receive import StreamReader
 from engine.replication.slots import apply_slot_name, list_slots, release_slot
 from engine.replication.state import EpochLostError, StateStore, TableRow
 from engine.replication.stream import ReplicationConnection
 from engine.replication.subscription import REPLICA_ROLE, Running
 from engine.replication.waits import end_remainder
+from engine.replication.write_thread import Written
 from engine.snapshot import Severity, TableState
-
-COMMIT_CHANGES = 5000
-"""Row changes after which a target transaction is committed at the next boundary."""
-
-COMMIT_SECONDS = 0.25
-"""Age after which it is committed even while more keeps coming."""
 
 _IDLE_POSITION_SECONDS = 0.5
 """How often a position that moved without any change of ours is recorded."""
 
-_TAKE_TIMEOUT_SECONDS = 0.1
+_PUMP_SECONDS = 0.1
 
 _STOP_GRACE_SECONDS = 10.0
 """How long a stop waits for the end of the source transaction that is being applied."""
@@ -76,11 +72,15 @@ class ApplyWorker:
         self._leave = threading.Event()
         self._inbox: queue.SimpleQueue[Exclude] = queue.SimpleQueue()
         self._tables: dict[int, TableRow] = {}
+        self._synchronized: dict[int, TableRow] = {}
+        """Those of them in s; looking through thousands in r at each commit would add up."""
+
         self._state: StateStore | None = None
         self._session_lock = threading.Lock()
         self._session: Session | None = None
         self._earlier_pid: int | None = None
-        self._step_since: float | None = None
+        self._stream: ChangeStream | None = None
+        self._promoting: set[int] = set()
         self.durable_lsn: int | None = None
         self.last_commit_at: datetime | None = None
         self.transactions = 0
@@ -101,9 +101,9 @@ class ApplyWorker:
 
     @property
     def step_seconds(self) -> float:
-        """How long the message at hand has been worked on; it takes long only where the target waits."""
-        since = self._step_since
-        return 0.0 if since is None else time.monotonic() - since
+        """How long the batch at hand has been written; it takes long only where the target waits."""
+        stream = self._stream
+        return 0.0 if stream is None else stream.writing_seconds
 
     def cut_off(self) -> None:
         """End the connection to a target that does not know of it any more; safe from any thread."""
@@ -130,21 +130,22 @@ class ApplyWorker:
         # Closed as it is: in the middle of a pipeline it takes no rollback; the server rolls back by itself.
         with closing(open_session(running.config.target, "apply", extra=REPLICA_ROLE)) as session:
             position, connection = self._connect(session)
-            applier = Applier(
+            stream = ChangeStream(
+                connection,
                 session,
-                self,
                 position,
+                target_of=self._target_of,
+                commit_at=self._commit_at,
+                sharers=self._sharers,
                 should_stop=running.stopping,
                 tolerates_missing_rows=not running.config.copy_data,
             )
-            reader = StreamReader(connection, position)
-            reader.start()
-            running.handover.on_offer = reader.wake
+            running.handover.on_offer = stream.wake
             self._on_streaming()
             with self._session_lock:
-                self._session = session
+                self._session, self._stream = session, stream
             try:
-                self._apply(applier, reader)
+                self._apply(stream)
             except PositionLostError:
                 raise EpochLostError(running.subscription) from None
             except StoppedWaitingError:
@@ -154,10 +155,9 @@ class ApplyWorker:
             else:
                 return
             finally:
+                stream.close()
                 with self._session_lock:
-                    self._session = None
-                self._step_since = None
-                reader.close()
+                    self._session = self._stream = None
         self._set_aside(stopped.source_oid, stopped.failure)
 
     def _connect(self, session: Session) -> tuple[int, ReplicationConnection]:
@@ -170,6 +170,10 @@ class ApplyWorker:
             self._state = state = StateStore(session, running.subscription)
             position = state.settled_position(running.epoch)
             self._tables = {table.oid: table for table in state.tables() if table.last_error is None}
+            self._synchronized = {
+                table.oid: table for table in self._tables.values() if table.state is TableState.SYNCDONE
+            }
+            self._promoting = set()
         self.durable_lsn = position
         with open_session(running.config.source, f"apply {running.subscription}") as source:
             with deadline(_CONNECT_SECONDS, source):
@@ -185,7 +189,7 @@ class ApplyWorker:
             raise
         return position, connection
 
-    def target_of(self, source_oid: int, final_lsn: int) -> TableName | None:
+    def _target_of(self, source_oid: int, final_lsn: int) -> TableName | None:
         """Where a change goes, or None when the table's own sync has it or it is not ours."""
         table = self._tables.get(source_oid)
         if table is None:
@@ -196,7 +200,7 @@ class ApplyWorker:
             return table.target
         return None
 
-    def position_statements(self, position: int) -> tuple[PositionStatement, ...]:
+    def _commit_at(self, position: int) -> CommitPoint:
         """Record the position; move tables that it has reached from s to r."""
         subscription = self._running.subscription.encode()
         statements = [
@@ -206,55 +210,34 @@ class ApplyWorker:
                 is_fence=True,
             )
         ]
+        reached = self._reached(position)
         statements += [
-            PositionStatement(_PROMOTE_TABLE, (subscription, str(table.oid).encode()))
-            for table in self._reached(position)
+            PositionStatement(_PROMOTE_TABLE, (subscription, str(oid).encode())) for oid in reached
         ]
-        return tuple(statements)
+        self._promoting.update(reached)
+        return CommitPoint(position, tuple(statements), tuple(reached))
 
-    def applied(self, source_oid: int, changes: int) -> None:
-        """Count changes that have become durable."""
-        self._running.monitor.applied(source_oid, changes)
-
-    def sharers(self, source_oid: int) -> Collection[int]:
+    def _sharers(self, source_oid: int) -> Collection[int]:
         """Other source tables whose rows are in the same target table."""
         assert self._state is not None
         return self._state.sharers(source_oid)
 
-    def _reached(self, position: int) -> list[TableRow]:
+    def _reached(self, position: int) -> list[int]:
+        """Tables in s whose lsn ``position`` has reached, and whose r is not under way."""
         return [
-            table
-            for table in self._tables.values()
-            if table.state is TableState.SYNCDONE and table.lsn is not None and table.lsn <= position
+            table.oid
+            for table in self._synchronized.values()
+            if table.lsn is not None and table.lsn <= position and table.oid not in self._promoting
         ]
 
-    def _apply(self, applier: Applier, reader: StreamReader) -> None:
+    def _apply(self, stream: ChangeStream) -> None:
         running = self._running
-        opened_at = 0.0
-        idle_since_record = 0.0
+        recorded_at = 0.0
         stop_deadline: float | None = None
         while True:
-            messages = reader.take(_TAKE_TIMEOUT_SECONDS)
-            if not messages:
-                # On a quiet source nothing comes by itself that would tell how far we are.
-                reader.ask_position()
-            for message in messages:
-                self._step_since = time.monotonic()
-                if applier.uncommitted_changes == 0:
-                    opened_at = self._step_since
-                applier.take(message)
-                if applier.in_source_transaction:
-                    continue
-                if (
-                    applier.uncommitted_changes >= COMMIT_CHANGES
-                    or (applier.uncommitted_changes and time.monotonic() - opened_at > COMMIT_SECONDS)
-                    or self._is_leaving
-                ):
-                    self._commit(applier, reader)
-                    if self._is_leaving:
-                        return
-            self._step_since = None
-            if applier.in_source_transaction:
+            wants_boundary = self._is_leaving or running.handover.waiting or not self._inbox.empty()
+            self._note_written(stream, stream.pump(_PUMP_SECONDS, wants_boundary=wants_boundary))
+            if stream.in_source_transaction:
                 if self._is_leaving:
                     stop_deadline = stop_deadline or time.monotonic() + _STOP_GRACE_SECONDS
                     if time.monotonic() > stop_deadline:
@@ -264,36 +247,43 @@ class ApplyWorker:
                         )
                         return
                 continue
-            running.handover.apply_position = applier.position
-            self._read_inbox()
-            now = time.monotonic()
-            is_due = now - idle_since_record > _IDLE_POSITION_SECONDS or self._is_leaving
-            if (
-                applier.uncommitted_changes
-                or self._reached(applier.position)
-                or (applier.position > applier.durable and is_due)
-            ):
-                self._commit(applier, reader)
-                idle_since_record = now
+            running.handover.apply_position = stream.position
+            self._read_inbox(stream)
             if self._is_leaving:
+                self._note_written(stream, stream.drain())
                 return
             if running.handover.waiting:
-                self._hand_over(applier, reader)
+                self._hand_over(stream)
+            now = time.monotonic()
+            if stream.is_due or (
+                stream.is_idle
+                and (
+                    self._reached(stream.position)
+                    or (not stream.is_settled and now - recorded_at > _IDLE_POSITION_SECONDS)
+                )
+            ):
+                stream.submit()
+                recorded_at = now
 
-    def _commit(self, applier: Applier, reader: StreamReader) -> None:
-        reached = self._reached(applier.position)
-        self._step_since = time.monotonic()
-        applier.commit(even_if_still=bool(reached))
-        self._step_since = None
-        for table in reached:
-            self._tables[table.oid] = replace(table, state=TableState.READY)
-            self._running.monitor.state(table.oid, TableState.READY)
-        if reached:
-            self._announce_ready(len(reached))
-        reader.confirm(applier.durable)
-        self.durable_lsn = applier.durable
-        self.last_commit_at = applier.last_commit_at
-        self.transactions = applier.transactions
+    def _note_written(self, stream: ChangeStream, written: list[Written]) -> None:
+        """Learn what has become durable."""
+        ready = 0
+        for one in written:
+            for source_oid, changes in one.changes.items():
+                self._running.monitor.applied(source_oid, changes)
+            for oid in one.commit.promoted:
+                self._promoting.discard(oid)
+                table = self._synchronized.pop(oid, None)
+                if table is not None:
+                    self._tables[oid] = replace(table, state=TableState.READY)
+                    self._running.monitor.state(oid, TableState.READY)
+                    ready += 1
+            self.transactions += one.transactions
+            self.last_commit_at = one.committed_at or self.last_commit_at
+        if ready:
+            self._announce_ready(ready)
+        if written:
+            self.durable_lsn = stream.durable
 
     def _announce_ready(self, count: int) -> None:
         ready = sum(1 for table in self._tables.values() if table.state is TableState.READY)
@@ -301,27 +291,31 @@ class ApplyWorker:
             Severity.INFO, f"{count} more ready: {ready} tables replicate by the apply stream"
         )
 
-    def _hand_over(self, applier: Applier, reader: StreamReader) -> None:
+    def _hand_over(self, stream: ChangeStream) -> None:
         """Serve every table that offers itself; see :mod:`engine.replication.handover`."""
         running = self._running
-        self._commit(applier, reader)
         while (offer := running.handover.accept()) is not None:
-            offer.catch_up_to.set_result(applier.position)
-            lsn = running.handover.wait_for_accepted(running.stopping)
+            offer.catch_up_to.set_result(stream.position)
+            lsn = running.handover.wait_for_accepted(running.stopping, meanwhile=stream.answer)
             if running.stop.is_set():
                 return
             if lsn is not None:
-                self._tables[offer.table.oid] = replace(offer.table, state=TableState.SYNCDONE, lsn=lsn)
+                oid = offer.table.oid
+                self._tables[oid] = replace(offer.table, state=TableState.SYNCDONE, lsn=lsn)
+                self._synchronized[oid] = self._tables[oid]
+                stream.forget(oid)
         # Learn at once how far the source is, so that s becomes r without waiting for a change.
-        reader.ask_position()
+        stream.ask_position()
 
-    def _read_inbox(self) -> None:
+    def _read_inbox(self, stream: ChangeStream) -> None:
         while True:
             try:
                 order = self._inbox.get_nowait()
             except queue.Empty:
                 return
             self._tables.pop(order.source_oid, None)
+            self._synchronized.pop(order.source_oid, None)
+            stream.forget(order.source_oid)
 
     def _set_aside(self, source_oid: int, failure: Failure) -> None:
         """Record the table's error on a fresh session; the transaction that held the change is gone."""

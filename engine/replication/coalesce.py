@@ -12,17 +12,20 @@ The last is never folded further into an update: a column that the source does n
 in the new row, not what the old one had. For the same reason a key that changes is a delete of the old key
 and an insert of the new one only if every column of the row is known. Because effects of different rows are
 independent (no trigger and no foreign key acts in replica role), they may be written in any order as far as
-the rows themselves go, deletes before the rest; only a constraint can object, and then the batch is replayed
-change by change in stream order (:mod:`engine.replication.apply`).
+the rows themselves go, deletes before the rest; only a constraint can object, and then the changes are
+replayed one by one in stream order (:mod:`engine.replication.apply`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from operator import itemgetter
 
-from engine.replication.protocol import UNCHANGED, Delete, Insert, Row, Update, Value
+from engine.replication.protocol import UNCHANGED
+from engine.replication.tuple_data import Fields
 
-Key = tuple[Value, ...]
+Key = Hashable
+"""The value of the only key column, or a tuple of several."""
 
 
 class NotCoalescableError(Exception):
@@ -30,11 +33,22 @@ class NotCoalescableError(Exception):
 
 
 class NetChanges:
-    """What a batch does to one table.
+    """What a batch does to one table; rows are in stream order of columns.
 
-    ``inserts`` and ``updates`` hold whole rows in stream order of columns; in ``updates`` a column that did
-    not arrive is :data:`~engine.replication.protocol.UNCHANGED`.
+    Every method raises :class:`NotCoalescableError`, without having folded anything, for a change that has
+    to be written by itself.
     """
+
+    __slots__ = (
+        "_allows_updates",
+        "_fills_rows",
+        "_key_of",
+        "appended",
+        "deletes",
+        "has_partial_updates",
+        "inserts",
+        "updates",
+    )
 
     def __init__(
         self, key_positions: Sequence[int], *, is_full: bool, allows_updates: bool, fills_rows: bool
@@ -47,15 +61,19 @@ class NetChanges:
             allows_updates: Updates may be written as one statement for many rows.
             fills_rows: What arrives makes a whole row of the target: it has no column of its own.
         """
-        self._positions = tuple(key_positions)
-        self._keyed = bool(key_positions) and not is_full
+        self._key_of: Callable[[Fields], Key] | None = (
+            itemgetter(*key_positions) if key_positions and not is_full else None
+        )
         self._allows_updates = allows_updates
         self._fills_rows = fills_rows
-        self.appended: list[Row] = []
+        self.appended: list[Fields] = []
         """Inserts of a table whose rows have no key of their own."""
 
-        self.inserts: dict[Key, Row] = {}
-        self.updates: dict[Key, Row] = {}
+        self.inserts: dict[Key, Fields] = {}
+        self.updates: dict[Key, Fields] = {}
+        self.has_partial_updates = False
+        """Some row of ``updates`` lacks columns: they are UNCHANGED."""
+
         self.deletes: set[Key] = set()
         """To be written first: a key may be in ``inserts`` as well."""
 
@@ -63,36 +81,70 @@ class NetChanges:
         """How many effects have to be written."""
         return len(self.appended) + len(self.inserts) + len(self.updates) + len(self.deletes)
 
-    def add(self, change: Insert | Update | Delete) -> None:
-        """Fold one change in.
-
-        Raises:
-            NotCoalescableError: It cannot be; nothing was folded.
-        """
-        if not self._keyed:
-            if not isinstance(change, Insert):
-                raise NotCoalescableError
-            self.appended.append(change.new)
+    def insert(self, row: Fields) -> None:
+        """A new row."""
+        key_of = self._key_of
+        if key_of is None:
+            self.appended.append(row)
             return
-        match change:
-            case Insert():
-                self._insert(self._key(change.new), change.new)
-            case Delete():
-                self._delete(self._key(change.old))
-            case Update():
-                self._update(change)
-
-    def _key(self, row: Row) -> Key:
-        key = tuple([row[position] for position in self._positions])
-        if UNCHANGED in key:
-            raise NotCoalescableError
-        return key
-
-    def _insert(self, key: Key, row: Row) -> None:
+        key = key_of(row)
         if key in self.inserts or key in self.updates:
             # The key is taken: a deferred constraint may allow that for a moment, one statement does not.
             raise NotCoalescableError
         self.inserts[key] = row
+
+    def delete(self, old: Fields) -> None:
+        """A row named by the key columns of ``old``."""
+        self._delete(self._key(old))
+
+    def update(self, row: Fields) -> None:
+        """New values of a row that keeps its key."""
+        key_of = self._key_of
+        if key_of is None:
+            raise NotCoalescableError
+        is_partial = UNCHANGED in row
+        key = self._key(row) if is_partial else key_of(row)
+        known = self.inserts.get(key)
+        if known is not None:
+            self.inserts[key] = _merged(known, row) if is_partial else row
+            return
+        if not self._allows_updates or key in self.deletes:
+            raise NotCoalescableError
+        if is_partial:
+            known = self.updates.get(key)
+            if known is not None:
+                row = _merged(known, row)
+            self.has_partial_updates = True
+        self.updates[key] = row
+
+    def move(self, old: Fields, row: Fields) -> None:
+        """New values of the row named by the key columns of ``old``, whose key changes."""
+        old_key, new_key = self._key(old), self._key(row)
+        if old_key == new_key:
+            self.update(row)
+            return
+        inserted = self.inserts.get(old_key)
+        updated = self.updates.get(old_key)
+        if inserted is None and old_key in self.deletes:
+            raise NotCoalescableError
+        if new_key in self.inserts or new_key in self.updates:
+            raise NotCoalescableError
+        known = inserted or updated
+        if known is not None:
+            row = _merged(known, row)
+        if UNCHANGED in row or (inserted is None and not self._fills_rows):
+            # The rest of the row is only on the target.
+            raise NotCoalescableError
+        self._delete(old_key)
+        self.inserts[new_key] = row
+
+    def _key(self, row: Fields) -> Key:
+        if self._key_of is None:
+            raise NotCoalescableError
+        key = self._key_of(row)
+        if key is UNCHANGED or (type(key) is tuple and UNCHANGED in key):
+            raise NotCoalescableError
+        return key
 
     def _delete(self, key: Key) -> None:
         if self.inserts.pop(key, None) is not None:
@@ -102,34 +154,7 @@ class NetChanges:
         self.updates.pop(key, None)
         self.deletes.add(key)
 
-    def _update(self, change: Update) -> None:
-        old_key = self._key(change.new if change.old is None else change.old)
-        new_key = self._key(change.new)
-        inserted = self.inserts.get(old_key)
-        updated = self.updates.get(old_key)
-        if inserted is None and old_key in self.deletes:
-            raise NotCoalescableError
-        if old_key == new_key:
-            if inserted is not None:
-                self.inserts[old_key] = _merged(inserted, change.new)
-            elif not self._allows_updates:
-                raise NotCoalescableError
-            else:
-                self.updates[old_key] = change.new if updated is None else _merged(updated, change.new)
-            return
-        if new_key in self.inserts or new_key in self.updates:
-            raise NotCoalescableError
-        known = inserted or updated
-        row = change.new if known is None else _merged(known, change.new)
-        if UNCHANGED in row or (inserted is None and not self._fills_rows):
-            # The rest of the row is only on the target.
-            raise NotCoalescableError
-        self._delete(old_key)
-        self._insert(new_key, row)
 
-
-def _merged(row: Row, newer: Row) -> Row:
+def _merged(row: Fields, newer: Fields) -> Fields:
     """``newer`` with what did not arrive taken from ``row``."""
-    if UNCHANGED not in newer:
-        return newer
-    return tuple([old if new is UNCHANGED else new for old, new in zip(row, newer, strict=True)])
+    return [old if new is UNCHANGED else new for old, new in zip(row, newer, strict=True)]

@@ -7,7 +7,7 @@ across major versions and column types. Each CopyData message of COPY TO is one 
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import psycopg
@@ -96,29 +96,6 @@ def copy_rows(
     _finish(source, Side.SOURCE, f"reading {table.name}", should_stop)
     _end_copy(target, f"copying into {target_table.name}", should_stop)
     return Copied(rows, size_bytes)
-
-
-def copy_lines(
-    target: Session, statement: sql.Composed, lines: Iterable[bytes], should_stop: Callable[[], bool]
-) -> None:
-    """Run a COPY FROM STDIN with ``lines`` of its text format.
-
-    Raises:
-        EngineError: The target refused a row or was lost.
-        StoppedWaitingError: ``should_stop`` said so.
-    """
-    _begin_copy(target, statement, pq.ExecStatus.COPY_IN, Side.TARGET, should_stop)
-    pending: list[bytes] = []
-    pending_bytes = 0
-    for line in lines:
-        pending.append(line)
-        pending_bytes += len(line)
-        if pending_bytes >= _SEND_BYTES:
-            _send(target, b"".join(pending), should_stop)
-            pending, pending_bytes = [], 0
-    if pending:
-        _send(target, b"".join(pending), should_stop)
-    _end_copy(target, "writing a batch", should_stop)
 
 
 def _end_copy(target: Session, doing: str, should_stop: Callable[[], bool]) -> None:

@@ -7,7 +7,7 @@ The actors are one table's sync worker and the apply worker; they meet on a queu
     copies in the snapshot of slot S (X)       skips the table's changes
     applies S from X on, until near the tail   goes on
     offer(position Y0)  ---------------------> at a boundary between source transactions:
-                                               commits, stands still at P
+                                               gathers nothing beyond P
                         <--------------------- catch_up_to = P
     applies S until its position Y >= P
     commits state s with lsn Y
@@ -87,8 +87,14 @@ class HandoverQueue:
         """Whether an offer may be waiting."""
         return not self._offers.empty()
 
-    def wait_for_accepted(self, should_stop: Callable[[], bool]) -> int | None:
+    def wait_for_accepted(
+        self, should_stop: Callable[[], bool], meanwhile: Callable[[], None] = lambda: None
+    ) -> int | None:
         """Wait until the accepted offer is answered.
+
+        Args:
+            should_stop: Looked at while waiting.
+            meanwhile: Called again and again while waiting.
 
         Returns:
             The lsn of state s; None when there was none, the sync gave up, or ``should_stop`` said so.
@@ -103,6 +109,7 @@ class HandoverQueue:
             except FutureTimeoutError:
                 if should_stop():
                     return None
+                meanwhile()
                 continue
             except Exception:  # The sync worker has reported it; here it only means: not taken over.
                 lsn = None

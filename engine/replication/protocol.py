@@ -23,14 +23,16 @@ from typing import Final
 _POSTGRES_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-class _Unchanged(Enum):
+class Unchanged(Enum):
+    """The type of :data:`UNCHANGED`."""
+
     UNCHANGED = "unchanged"
 
 
-UNCHANGED: Final = _Unchanged.UNCHANGED
+UNCHANGED: Final = Unchanged.UNCHANGED
 """A TOASTed value that the UPDATE did not touch and pgoutput did not send (tuple kind ``u``)."""
 
-Value = bytes | None | _Unchanged
+Value = bytes | None | Unchanged
 """One column: text bytes, NULL, or :data:`UNCHANGED`."""
 
 Row = tuple[Value, ...]
@@ -173,6 +175,11 @@ def _timestamp(microseconds: int) -> datetime:
     return _POSTGRES_EPOCH + timedelta(microseconds=microseconds)
 
 
+def decode_timestamp(data: bytes) -> datetime:
+    """The eight bytes of a time in any message."""
+    return _timestamp(int.from_bytes(data, "big", signed=True))
+
+
 def decode_copy_data(data: bytes) -> XLogData | Keepalive:
     """Decode one CopyData message of a replication stream.
 
@@ -302,6 +309,18 @@ _DECODERS: dict[int, Callable[[bytes], Message]] = {
 _IGNORED = frozenset(b"OY")
 """Origin names a replication origin and Type a user-defined type; columns are matched by name and values
 travel as text, so neither changes what is written."""
+
+
+def decode_change(message: bytes) -> Insert | Update | Delete:
+    """Decode the change in an XLogData message.
+
+    Raises:
+        ProtocolError: There is none.
+    """
+    decoded = decode_message(message[_XLOG_HEADER.size :])
+    if not isinstance(decoded, Insert | Update | Delete):
+        raise ProtocolError("not a change of a row")
+    return decoded
 
 
 def decode_message(payload: bytes) -> Message | None:

@@ -1,25 +1,20 @@
-"""Reads the replication stream on a thread of its own, so that the source is answered in time.
+"""Reads one replication stream and answers the source in time, on a thread that never waits for the target.
 
-The source ends a connection that stays silent for ``wal_sender_timeout``. Applying may wait for a lock or
-a slow disk on the target for longer than that; this thread never waits for the target. What it has read
-waits in a queue bounded by bytes; when that is full it stops reading but goes on answering.
+The source ends a connection that stays silent for ``wal_sender_timeout``. Writing may wait for a lock or a
+slow disk on the target for longer than that, so it happens on another thread
+(:mod:`engine.replication.write_thread`); while that is behind, nothing is read, but the source is answered.
 """
 
 from __future__ import annotations
 
+import os
+import select
 import threading
 import time
-from collections import deque
+from collections.abc import Callable
 
-from engine.errors import ConnectionFailedError, EngineError, Failure, Retry, Side
-from engine.replication.protocol import Keepalive, XLogData
-from engine.replication.stream import ReplicationConnection, StreamEndedError
-
-QUEUE_BYTES = 32 * 1024 * 1024
-"""Enough to keep the target busy through a pause of the source, small beside the process."""
-
-_MESSAGE_OVERHEAD_BYTES = 150
-"""What a queued message costs beside its payload."""
+from engine.errors import ConnectionFailedError, Failure, Retry, Side
+from engine.replication.stream import ReplicationConnection
 
 _STATUS_INTERVAL_SECONDS = 1.0
 """Well below the smallest wal_sender_timeout seen in the field (5 s)."""
@@ -27,59 +22,126 @@ _STATUS_INTERVAL_SECONDS = 1.0
 _CONFIRM_INTERVAL_SECONDS = 0.1
 """How soon a new durable position is passed on."""
 
-_READ_TIMEOUT_SECONDS = 0.05
-
 _SILENCE_SECONDS = 900.0
 """A source that says nothing for so long, although it is asked, is no longer at the other end. It may well be
 silent for minutes while it decodes a large transaction that is not ours (PostgreSQL before 16 sends nothing
 meanwhile), and giving up then would have it decode that again from the start."""
 
 
-class StreamReader:
-    """Owns a started :class:`ReplicationConnection`; hands messages over in order."""
+class Waker:
+    """Ends a wait for the source from another thread."""
 
-    def __init__(self, connection: ReplicationConnection, flushed_lsn: int) -> None:
-        self._connection = connection
-        self._flushed_lsn = flushed_lsn
-        self._queue: deque[XLogData | Keepalive] = deque()
-        self._queued_bytes = 0
-        self._condition = threading.Condition()
-        self._stopping = False
-        self._woken = False
-        self._reply_wanted = False
-        self._answer_due = False
-        self._heard_at = 0.0
-        self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="livesync-receive", daemon=True)
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._read_end, self._write_end = os.pipe()
+        os.set_blocking(self._read_end, False)
+        os.set_blocking(self._write_end, False)
 
-    def start(self) -> None:
-        """Begin reading."""
-        self._thread.start()
-
-    def take(self, timeout_seconds: float) -> list[XLogData | Keepalive]:
-        """All messages read since the last call, oldest first; empty when none came in time.
-
-        Raises:
-            EngineError: The stream failed; everything read before was handed over.
-            StreamEndedError: The source ended the stream; likewise.
-        """
-        with self._condition:
-            if not self._queue and self._failure is None and not self._woken:
-                self._condition.wait(timeout_seconds)
-            self._woken = False
-            if not self._queue and self._failure is not None:
-                raise self._failure
-            messages = list(self._queue)
-            self._queue.clear()
-            self._queued_bytes = 0
-            self._condition.notify_all()
-            return messages
+    def fileno(self) -> int:
+        """For ``select``."""
+        return self._read_end
 
     def wake(self) -> None:
-        """Have :meth:`take` return now, with whatever there is; safe from any thread."""
-        with self._condition:
-            self._woken = True
-            self._condition.notify_all()
+        """End the wait there is, or the next one; safe from any thread at any time."""
+        # Under the lock, so that nothing is written to a number that belongs to another file by now.
+        with self._lock:
+            if self._is_closed:
+                return
+            try:
+                os.write(self._write_end, b"\0")
+            except BlockingIOError:
+                pass  # It is awake.
+
+    def clear(self) -> None:
+        """Forget earlier calls of :meth:`wake`."""
+        try:
+            while os.read(self._read_end, 4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Give the file descriptors back."""
+        with self._lock:
+            self._is_closed = True
+            os.close(self._read_end)
+            os.close(self._write_end)
+
+
+class StreamReader:
+    """Owns a started :class:`ReplicationConnection`; every method belongs to one thread."""
+
+    def __init__(self, connection: ReplicationConnection, flushed_lsn: int, waker: Waker) -> None:
+        self._connection = connection
+        self._waker = waker
+        self._flushed_lsn = flushed_lsn
+        self._told_lsn = -1
+        self._reply_wanted = False
+        self._answered_at = 0.0
+        self._heard_at = time.monotonic()
+
+    def read(self, take: Callable[[bytes], bool], timeout_seconds: float) -> int:
+        """Pass what has arrived to ``take``, message by message.
+
+        Args:
+            take: Gets each CopyData message; True ends reading for now.
+            timeout_seconds: How long to wait when nothing has arrived; waking ends that.
+
+        Returns:
+            How many messages there were.
+
+        Raises:
+            EngineError: The connection broke, or the source reported an error or is silent.
+            StreamEndedError: The source ended the stream.
+        """
+        self.answer()
+        messages = self._connection.read_burst(take)
+        if messages == 0 and timeout_seconds > 0:
+            source, waker = self._connection.fileno(), self._waker.fileno()
+            readable, _, _ = select.select([source, waker], [], [], timeout_seconds)
+            if waker in readable:
+                self._waker.clear()
+            if source in readable:
+                messages = self._connection.read_burst(take)
+        if messages:
+            self._heard_at = time.monotonic()
+        return messages
+
+    def answer(self, *, at_once: bool = False) -> None:
+        """Tell the source where we are if that is due.
+
+        Raises:
+            EngineError: The connection broke, or the source has been silent for too long.
+        """
+        now = time.monotonic()
+        silence = now - self._heard_at
+        if silence > _SILENCE_SECONDS:
+            raise _silent(silence)
+        age = now - self._answered_at
+        if not (
+            at_once
+            or self._reply_wanted
+            or age >= _STATUS_INTERVAL_SECONDS
+            or (self._flushed_lsn != self._told_lsn and age >= _CONFIRM_INTERVAL_SECONDS)
+        ):
+            return
+        reply_wanted = self._reply_wanted or silence > _SILENCE_SECONDS / 2
+        self._reply_wanted = False
+        self._connection.send_status(self._flushed_lsn, reply_requested=reply_wanted)
+        self._answered_at, self._told_lsn = now, self._flushed_lsn
+
+    def rest(self, timeout_seconds: float) -> None:
+        """Answer the source without reading; wait to be woken.
+
+        Raises:
+            EngineError: The connection broke.
+        """
+        # The silence is ours: the way to the target is full.
+        self._heard_at = time.monotonic()
+        self.answer()
+        if timeout_seconds > 0 and select.select([self._waker], [], [], timeout_seconds)[0]:
+            self._waker.clear()
 
     def confirm(self, flushed_lsn: int) -> None:
         """Everything before ``flushed_lsn`` is durable on the target."""
@@ -90,76 +152,13 @@ class StreamReader:
         self._reply_wanted = True
 
     def close(self) -> None:
-        """Send the last confirmed position, end the connection and the thread."""
-        with self._condition:
-            self._stopping = True
-            self._condition.notify_all()
-        self._thread.join()
-        self._connection.close()
-
-    def _run(self) -> None:
-        last_status = 0.0
-        last_flushed = -1
-        self._heard_at = time.monotonic()
+        """Send the last confirmed position and end the connection."""
         try:
-            while True:
-                now = time.monotonic()
-                silence = now - self._heard_at
-                if silence > _SILENCE_SECONDS and not self._stopping:
-                    raise _silent(silence)
-                flushed = self._flushed_lsn
-                age = now - last_status
-                if (
-                    self._stopping
-                    or self._reply_wanted
-                    or self._answer_due
-                    or age >= _STATUS_INTERVAL_SECONDS
-                    or (flushed != last_flushed and age >= _CONFIRM_INTERVAL_SECONDS)
-                ):
-                    reply_wanted = self._reply_wanted or silence > _SILENCE_SECONDS / 2
-                    self._reply_wanted = False
-                    self._answer_due = False
-                    self._connection.send_status(flushed, reply_requested=reply_wanted)
-                    last_status, last_flushed = now, flushed
-                if self._stopping:
-                    return
-                self._read_some()
-        except (EngineError, StreamEndedError) as error:
-            self._fail(error)
-        except Exception as error:  # A bug must reach the owner, not die with this thread.
-            self._fail(error)
-
-    def _read_some(self) -> None:
-        """Read what has arrived; wait briefly when nothing has or the queue is full."""
-        with self._condition:
-            if self._queued_bytes >= QUEUE_BYTES:
-                self._condition.wait(_READ_TIMEOUT_SECONDS)
-                self._heard_at = time.monotonic()  # It is we who do not listen.
-                return
-        messages: list[XLogData | Keepalive] = []
-        size = 0
-        message = self._connection.read(_READ_TIMEOUT_SECONDS)
-        while message is not None:
-            messages.append(message)
-            if isinstance(message, XLogData):
-                size += len(message.payload)
-            elif message.reply_requested:
-                self._answer_due = True
-            size += _MESSAGE_OVERHEAD_BYTES
-            if len(messages) >= 1000 or size >= 1024 * 1024:
-                break
-            message = self._connection.read(0)
-        if messages:
-            self._heard_at = time.monotonic()
-            with self._condition:
-                self._queue.extend(messages)
-                self._queued_bytes += size
-                self._condition.notify_all()
-
-    def _fail(self, error: Exception) -> None:
-        with self._condition:
-            self._failure = error
-            self._condition.notify_all()
+            self.answer(at_once=True)
+        except ConnectionFailedError:
+            pass  # The next start tells the source; nothing depends on this one.
+        finally:
+            self._connection.close()
 
 
 def _silent(seconds: float) -> ConnectionFailedError:

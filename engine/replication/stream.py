@@ -20,10 +20,13 @@ from engine.connection.explain import explain
 from engine.connection.session import Session, open_session
 from engine.errors import EngineError, Failure, Retry, Side
 from engine.lsn import format_lsn, parse_lsn
-from engine.replication.protocol import Keepalive, XLogData, decode_copy_data, encode_status_update
+from engine.replication.protocol import encode_status_update
 
 SLOT_LOCK_TIMEOUT_SECONDS = 2
 """How long one attempt at creating a slot waits for running transactions before it says who they are."""
+
+_BURST_MESSAGES = 1000
+"""Messages read before looking at anything else: some milliseconds."""
 
 _LOCK_NOT_AVAILABLE = "55P03"
 
@@ -182,28 +185,47 @@ class ReplicationConnection:
             raise self._refused(result, f"starting replication from slot {slot_name}")
         self._received_lsn = start_lsn
 
-    def read(self, timeout_seconds: float) -> XLogData | Keepalive | None:
-        """Return the next message, or None when none came within ``timeout_seconds``.
+    def fileno(self) -> int:
+        """For ``select``."""
+        return self._pgconn.socket
+
+    def read_burst(self, take: Callable[[bytes], bool]) -> int:
+        """Pass messages that have arrived to ``take``, without waiting for more.
+
+        Args:
+            take: Gets each CopyData message; True ends the burst.
+
+        Returns:
+            How many there were, at most :data:`_BURST_MESSAGES`.
 
         Raises:
-            StreamEndedError: The source ended the stream.
-            EngineError: The connection broke or the source reported an error.
+            StreamEndedError: The source ended the stream; everything before was passed on.
+            EngineError: The connection broke or the source reported an error; likewise.
         """
-        data = self._take()
-        if data is None and timeout_seconds > 0:
-            readable, _, _ = select.select([self._pgconn.socket], [], [], timeout_seconds)
-            if readable:
-                try:
-                    self._pgconn.consume_input()
-                except psycopg.Error as error:
-                    raise explain(error, Side.SOURCE, "reading the replication stream") from None
-                data = self._take()
-        if data is None:
-            return None
-        message = decode_copy_data(data)
-        position = message.wal_start if isinstance(message, XLogData) else message.wal_end
-        self._received_lsn = max(self._received_lsn, position)
-        return message
+        get_copy_data = self._pgconn.get_copy_data
+        messages = 0
+        try:
+            length, data = get_copy_data(1)
+            if length == 0:
+                self._pgconn.consume_input()
+                length, data = get_copy_data(1)
+            while length > 0:
+                messages += 1
+                message = bytes(data)
+                if take(message) or messages >= _BURST_MESSAGES:
+                    break
+                length, data = get_copy_data(1)
+        except psycopg.Error as error:
+            raise explain(error, Side.SOURCE, "reading the replication stream") from None
+        if length == -1:
+            result = self._next_result()
+            if result is not None and result.status == pq.ExecStatus.FATAL_ERROR:
+                raise self._refused(result, "streaming changes")
+            raise StreamEndedError
+        if messages:
+            # An XLogData message and a keepalive both begin with their kind and a position.
+            self._received_lsn = max(self._received_lsn, int.from_bytes(message[1:9], "big"))
+        return messages
 
     def send_status(self, flushed_lsn: int, *, reply_requested: bool = False) -> None:
         """Tell the source how far everything is durable on the target.
@@ -219,21 +241,6 @@ class ReplicationConnection:
             self._pgconn.flush()
         except psycopg.Error as error:
             raise explain(error, Side.SOURCE, "answering the replication stream") from None
-
-    def _take(self) -> bytes | None:
-        """One CopyData message that is already here."""
-        try:
-            length, data = self._pgconn.get_copy_data(1)
-        except psycopg.Error as error:
-            raise explain(error, Side.SOURCE, "reading the replication stream") from None
-        if length > 0:
-            return bytes(data)
-        if length == -1:
-            result = self._next_result()
-            if result is not None and result.status == pq.ExecStatus.FATAL_ERROR:
-                raise self._refused(result, "streaming changes")
-            raise StreamEndedError
-        return None
 
     def _next_result(self) -> pq.abc.PGresult | None:
         while self._pgconn.is_busy():

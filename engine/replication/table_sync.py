@@ -19,8 +19,7 @@ Two timelines (the hand-over itself is in :mod:`engine.replication.handover`):
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -33,30 +32,26 @@ from engine.connection.explain import explain
 from engine.connection.session import Session
 from engine.errors import ConnectionFailedError, EngineError, Failure, Retry, Side, TableError
 from engine.lsn import format_lsn
-from engine.replication.apply import (
-    REMOVE_FROM_SHARED,
-    Applier,
-    PositionLostError,
-    PositionStatement,
-    TableStoppedError,
-)
+from engine.replication.apply import REMOVE_FROM_SHARED, PositionLostError
+from engine.replication.batch import CommitPoint, PositionStatement, TableStoppedError
+from engine.replication.change_stream import ChangeStream
 from engine.replication.copy import copy_rows
 from engine.replication.handover import Offer
 from engine.replication.pipeline import StoppedWaitingError
-from engine.replication.protocol import Keepalive
 from engine.replication.publication import PublishedTable, list_published_tables
-from engine.replication.receive import StreamReader
 from engine.replication.slots import drop_slot, list_slots, oldest_writer, release_slot, sync_slot_name
 from engine.replication.state import EpochLostError, StateStore, TableRow
 from engine.replication.stream import CreatedSlot, ReplicationConnection
 from engine.replication.subscription import REPLICA_ROLE, Running
 from engine.replication.sync_sessions import SyncSessions
 from engine.replication.target_table import empty_tables, read_target_table
+from engine.replication.write_thread import Written
 from engine.snapshot import Severity, TableState
 
-_COMMIT_CHANGES = 5000
-_COMMIT_SECONDS = 0.5
-_TAKE_TIMEOUT_SECONDS = 0.1
+_PUMP_SECONDS = 0.1
+
+_STUCK_SECONDS = 1.0
+"""A target that works on one statement for longer counts as standing still until it answers."""
 
 _ASK_AGAIN_SECONDS = 0.5
 
@@ -75,38 +70,6 @@ update _ts_live_sync.subscription_rel
 _CHECK_EPOCH = """
 select 1 from _ts_live_sync.subscription where subname = $1::text and epoch = $2::bigint for share
 """
-
-
-class _OneTable:
-    """Applies one table's changes and records its own position."""
-
-    def __init__(self, running: Running, table: TableRow, state: StateStore) -> None:
-        self._running = running
-        self._table = table
-        self._state = state
-
-    def target_of(self, source_oid: int, final_lsn: int) -> TableName | None:
-        """Only this table's changes; the stream itself starts at the table's position."""
-        return self._table.target if source_oid == self._table.oid else None
-
-    def position_statements(self, position: int) -> tuple[PositionStatement, ...]:
-        """Record the table's position; check that no other engine took over."""
-        subscription = self._running.subscription.encode()
-        oid = str(self._table.oid).encode()
-        return (
-            PositionStatement(
-                _RECORD_POSITION, (format_lsn(position).encode(), subscription, oid), is_fence=True
-            ),
-            PositionStatement(_CHECK_EPOCH, (subscription, str(self._running.epoch).encode()), is_fence=True),
-        )
-
-    def applied(self, source_oid: int, changes: int) -> None:
-        """Count changes that have become durable."""
-        self._running.monitor.applied(source_oid, changes)
-
-    def sharers(self, source_oid: int) -> Collection[int]:
-        """Other source tables whose rows are in the same target table."""
-        return self._state.sharers(source_oid)
 
 
 class TableSync:
@@ -334,53 +297,74 @@ class TableSync:
                 self._sessions.open(running.config.target, f"sync {table.oid}", extra=REPLICA_ROLE)
             )
             state = StateStore(target, running.subscription)
-            applier = Applier(
-                target,
-                _OneTable(running, table, state),
-                position,
-                should_stop=running.stopping,
-                tolerates_missing_rows=False,
-            )
             walsender = stack.enter_context(ReplicationConnection(running.config.source, f"sync {table.oid}"))
             with deadline(_START_SECONDS, walsender.session):
                 walsender.start(self._slot, running.config.publications, position)
-            reader = StreamReader(walsender, position)
-            reader.start()
-            stack.callback(reader.close)
-            self._chase(applier, reader)
-            self._hand_over(applier, reader, state)
+            stream = ChangeStream(
+                walsender,
+                target,
+                position,
+                target_of=self._target_of,
+                commit_at=self._commit_at,
+                sharers=state.sharers,
+                should_stop=running.stopping,
+                tolerates_missing_rows=False,
+            )
+            stack.callback(stream.close)
+            self._chase(stream)
+            self._hand_over(stream, state)
 
-    def _chase(self, applier: Applier, reader: StreamReader) -> None:
+    def _target_of(self, source_oid: int, final_lsn: int) -> TableName | None:
+        """Only this table's changes; the stream itself starts at the table's position."""
+        return self._table.target if source_oid == self._table.oid else None
+
+    def _commit_at(self, position: int) -> CommitPoint:
+        """Record the table's position; check that no other engine took over."""
+        subscription = self._running.subscription.encode()
+        oid = str(self._table.oid).encode()
+        return CommitPoint(
+            position,
+            (
+                PositionStatement(
+                    _RECORD_POSITION, (format_lsn(position).encode(), subscription, oid), is_fence=True
+                ),
+                PositionStatement(
+                    _CHECK_EPOCH, (subscription, str(self._running.epoch).encode()), is_fence=True
+                ),
+            ),
+        )
+
+    def _chase(self, stream: ChangeStream) -> None:
         """Apply until the tail is near, without anybody waiting for us."""
         handover = self._running.handover
 
         def is_near() -> bool:
-            return applier.position + _NEAR_TAIL_BYTES >= handover.apply_position
+            return stream.position + _NEAR_TAIL_BYTES >= handover.apply_position
 
-        reader.ask_position()
-        self._stream_until(applier, reader, is_near)
+        stream.ask_position()
+        self._stream_until(stream, is_near)
 
-    def _hand_over(self, applier: Applier, reader: StreamReader, state: StateStore) -> None:
+    def _hand_over(self, stream: ChangeStream, state: StateStore) -> None:
         running = self._running
         offer = running.handover.offer(self._table)
-        offer.catch_up_to.add_done_callback(lambda _: reader.wake())
+        offer.catch_up_to.add_done_callback(lambda _: stream.wake())
         try:
             running.monitor.activity(self._table.oid, "waiting for the apply stream to take over")
-            self._stream_until(applier, reader, offer.catch_up_to.done)
+            self._stream_until(stream, offer.catch_up_to.done)
             catch_up_to = offer.catch_up_to.result()
-            reader.ask_position()
-            self._stream_until(applier, reader, lambda: applier.position >= catch_up_to)
-            self._finish(applier, offer, state)
+            stream.ask_position()
+            self._stream_until(stream, lambda: stream.position >= catch_up_to)
+            self._finish(stream, offer, state)
         except BaseException as error:
             if not offer.finished.done():
                 offer.finished.set_exception(error)
             raise
 
-    def _finish(self, applier: Applier, offer: Offer, state: StateStore) -> None:
-        """Commit the last changes, then state s; only then may the apply stream go on."""
+    def _finish(self, stream: ChangeStream, offer: Offer, state: StateStore) -> None:
+        """Commit state s after the last changes; only then may the apply stream go on."""
         oid = self._table.oid
-        applier.commit()
-        lsn = applier.position
+        lsn = stream.durable
+        stream.stop_writing()
         try:
             state.write_state_owned(oid, TableState.SYNCDONE, lsn, self._running.epoch)
         except EngineError:
@@ -390,7 +374,7 @@ class TableSync:
             if not self._is_recorded_as_done(lsn):
                 raise
         self._running.monitor.state(oid, TableState.SYNCDONE)
-        offer.finished.set_result(applier.position)
+        offer.finished.set_result(lsn)
 
     def _is_recorded_as_done(self, lsn: int) -> bool:
         """Whether state s was committed after all; asks until the target answers.
@@ -409,34 +393,27 @@ class TableSync:
             return row is not None and row.state is TableState.SYNCDONE and row.lsn == lsn
         raise StoppedWaitingError
 
-    def _stream_until(self, applier: Applier, reader: StreamReader, reached: Callable[[], bool]) -> None:
+    def _stream_until(self, stream: ChangeStream, reached: Callable[[], bool]) -> None:
         """Apply what comes until ``reached`` between source transactions; leave nothing uncommitted."""
         running = self._running
-        last_commit = time.monotonic()
         while True:
-            self._sessions.moved()
-            if not applier.in_source_transaction:
-                due = applier.uncommitted_changes and time.monotonic() - last_commit > _COMMIT_SECONDS
-                done = reached()
-                if done or due or applier.uncommitted_changes >= _COMMIT_CHANGES:
-                    applier.commit()
-                    reader.confirm(applier.durable)
-                    last_commit = time.monotonic()
-                if done:
-                    return
-                if running.stop.is_set():
-                    applier.commit()
-                    raise StoppedWaitingError
-            messages = reader.take(_TAKE_TIMEOUT_SECONDS)
-            if not messages:
-                # On a quiet source nothing comes by itself that would tell how far we are.
-                reader.ask_position()
-            for message in messages:
-                applier.take(message)
+            is_leaving = running.stop.is_set()
+            self._note_written(stream.pump(_PUMP_SECONDS, wants_boundary=is_leaving or reached()))
+            if stream.writing_seconds < _STUCK_SECONDS:
                 self._sessions.moved()
-                if isinstance(message, Keepalive) or applier.in_source_transaction:
-                    continue
-                if applier.uncommitted_changes >= _COMMIT_CHANGES:
-                    applier.commit()
-                    reader.confirm(applier.durable)
-                    last_commit = time.monotonic()
+            if stream.in_source_transaction:
+                if is_leaving:
+                    raise StoppedWaitingError
+                continue
+            if is_leaving or reached():
+                self._note_written(stream.drain())
+                if is_leaving:
+                    raise StoppedWaitingError
+                return
+            if stream.is_due:
+                stream.submit()
+
+    def _note_written(self, written: list[Written]) -> None:
+        for one in written:
+            for source_oid, changes in one.changes.items():
+                self._running.monitor.applied(source_oid, changes)

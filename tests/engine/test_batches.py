@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import psycopg
 import pytest
 
-from engine.replication.apply import Applier
-from engine.replication.batch_writer import BatchWriter
+from engine.replication.bulk import BulkWriter
 from engine.replication.change_statement import ChangeStatements
 from engine.replication.coalesce import NetChanges
 from tests.conftest import Database
@@ -30,6 +29,13 @@ def batched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.replication.apply._SINGLE_CHANGES", 0)
 
 
+def small_batches(monkeypatch: pytest.MonkeyPatch, *, changes: int = 10**6, size_bytes: int = 10**9) -> None:
+    """Have a large transaction written in several batches."""
+    monkeypatch.setattr("engine.replication.stream._BURST_MESSAGES", 20)
+    monkeypatch.setattr("engine.replication.change_stream.BATCH_CHANGES", changes)
+    monkeypatch.setattr("engine.replication.change_stream.BATCH_BYTES", size_bytes)
+
+
 @dataclass
 class Seen:
     """What the appliers of a test did."""
@@ -44,18 +50,18 @@ class Seen:
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     """Watches the real writers, changes nothing."""
     record = Seen()
-    write, roll_back = BatchWriter.write, Applier._roll_back_batch
+    write, roll_back = BulkWriter.write, BulkWriter.roll_back
 
-    def watched_write(writer: BatchWriter, statements: ChangeStatements, changes: NetChanges) -> None:
+    def watched_write(writer: BulkWriter, statements: ChangeStatements, changes: NetChanges) -> None:
         write(writer, statements, changes)
         record.written.append(statements.source_name.table)
 
-    def watched_roll_back(applier: Applier) -> None:
+    def watched_roll_back(writer: BulkWriter) -> None:
         record.fallbacks += 1
-        roll_back(applier)
+        roll_back(writer)
 
-    monkeypatch.setattr(BatchWriter, "write", watched_write)
-    monkeypatch.setattr(Applier, "_roll_back_batch", watched_roll_back)
+    monkeypatch.setattr(BulkWriter, "write", watched_write)
+    monkeypatch.setattr(BulkWriter, "roll_back", watched_roll_back)
     return record
 
 
@@ -478,9 +484,6 @@ def test_one_table_falls_back_while_another_stays_fast(
     source_db.execute("create publication pub for table steady, swapped")
     with Migration(source_db, target_db) as migration:
         migration.wait_ready()
-        # A table's first change flushes what came before it: let both be known, so that they share a batch.
-        source_db.execute("insert into steady values (0, 0); insert into swapped values (0, 0)")
-        migration.wait_applied()
         source_db.execute(
             "update steady set n = n + 1; delete from steady where id = 1;" + _swap_all("swapped")
         )
@@ -527,7 +530,7 @@ def test_many_single_changes_that_fail_beside_a_fast_table_set_only_theirs_aside
     source_db.execute("create publication pub for table few, many")
     with Migration(source_db, target_db) as migration:
         migration.wait_ready()
-        # A table's first change flushes what came before it, so both begin with one: the rest is one batch.
+        # What comes before a table's first change is a step of its own, so both begin with one.
         source_db.execute(
             "insert into few values (-1, 1); insert into many values (-1); insert into few values (0, 11);"
             "insert into few select n, 1 from generate_series(1, 2900) n;"
@@ -545,9 +548,9 @@ def test_a_transaction_of_several_flushes_is_applied_whole(
     limit: str, seen: Seen, source_db: Database, target_db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if limit == "changes":
-        monkeypatch.setattr("engine.replication.apply.BATCH_CHANGES", 100)
+        small_batches(monkeypatch, changes=100)
     else:
-        monkeypatch.setattr("engine.replication.apply.BATCH_BYTES", 2000)
+        small_batches(monkeypatch, size_bytes=2000)
     both(
         source_db,
         target_db,
@@ -574,7 +577,7 @@ def test_a_transaction_of_several_flushes_is_applied_whole(
 def test_a_fallback_in_mid_transaction_keeps_the_batches_before_it(
     seen: Seen, source_db: Database, target_db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.replication.apply.BATCH_CHANGES", 150)
+    small_batches(monkeypatch, changes=150)
     both(source_db, target_db, "create table item (id int primary key, n int unique)")
     source_db.execute("insert into item select n, n from generate_series(1, 100) n")
     source_db.execute("create publication pub for table item")
@@ -597,7 +600,7 @@ def test_a_fallback_in_mid_transaction_keeps_the_batches_before_it(
 def test_a_row_that_fails_in_the_third_flush_leaves_nothing_of_its_transaction_half_applied(
     bad_change: str, source_db: Database, target_db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.replication.apply.BATCH_CHANGES", 100)
+    small_batches(monkeypatch, changes=100)
     source_db.execute("create table bad (id int primary key, n int)")
     target_db.execute("create table bad (id int primary key, n int check (n < 10))")
     both(source_db, target_db, "create table good (id int primary key, n int)")

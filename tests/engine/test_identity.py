@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from itertools import product
 
@@ -13,8 +13,9 @@ from engine.catalog.table import TableName
 from engine.connection.endpoint import parse_endpoint
 from engine.connection.session import open_session
 from engine.errors import Side
-from engine.replication.apply import Applier, ApplyTarget, PositionStatement, TableStoppedError
-from engine.replication.protocol import XLogData
+from engine.replication.apply import Applier
+from engine.replication.batch import CommitPoint, TableStoppedError
+from engine.replication.gather import Gatherer
 from engine.replication.subscription import REPLICA_ROLE
 from tests.conftest import Database
 from tests.engine.replicating import Migration, rows_of
@@ -141,22 +142,6 @@ def test_a_key_in_toast_names_its_row_when_the_source_sends_it(
         migration.assert_equal("doc")
 
 
-class EveryTableItself(ApplyTarget):
-    """Applies each change to the table of its own name and records nothing."""
-
-    def target_of(self, source_oid: int, final_lsn: int) -> TableName | None:
-        return TableName("public", "doc")
-
-    def position_statements(self, position: int) -> tuple[PositionStatement, ...]:
-        return ()
-
-    def applied(self, source_oid: int, changes: int) -> None:
-        pass
-
-    def sharers(self, source_oid: int) -> Collection[int]:
-        return ()
-
-
 def _text(value: bytes) -> bytes:
     return b"t" + struct.pack("!i", len(value)) + value
 
@@ -180,13 +165,16 @@ def test_a_key_in_toast_that_was_not_sent_stops_the_table_in_plain_words(target_
     # Closed as it is, like the engine does: in the middle of a pipeline it takes no commit.
     with closing(open_session(endpoint, "test", extra=REPLICA_ROLE)) as session:
         applier = Applier(
-            session, EveryTableItself(), 0, should_stop=lambda: False, tolerates_missing_rows=False
+            session, sharers=lambda oid: (), should_stop=lambda: False, tolerates_missing_rows=False
+        )
+        gatherer = Gatherer(
+            0, target_of=lambda oid, final_lsn: TableName("public", "doc"), describe=applier.describe
         )
 
         def apply() -> None:
             for payload in (begin, relation, update, commit):
-                applier.take(XLogData(0, payload))
-            applier.commit()
+                gatherer.take(b"w" + bytes(24) + payload)
+            applier.write(gatherer.take_batch(CommitPoint(gatherer.position, ())), lambda: None)
 
         with pytest.raises(TableStoppedError) as stopped:
             apply()

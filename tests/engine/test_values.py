@@ -15,7 +15,7 @@ from engine.catalog.table import TableName
 from engine.connection.endpoint import parse_endpoint
 from engine.connection.session import open_session
 from engine.errors import Side
-from engine.replication.apply import Applier
+from engine.replication.bulk import BulkWriter
 from engine.replication.copy import copy_rows
 from engine.replication.publication import PublishedTable
 from engine.replication.target_table import read_target_table
@@ -47,13 +47,13 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Way:
     """Both ways of writing a change; a replay would hide that the fast one does not know a type."""
     way = Way(str(request.param))
     monkeypatch.setattr("engine.replication.apply._SINGLE_CHANGES", 0 if way.name == "batched" else 10**6)
-    roll_back = Applier._roll_back_batch
+    roll_back = BulkWriter.roll_back
 
-    def counted(applier: Applier) -> None:
+    def counted(writer: BulkWriter) -> None:
         way.replayed += 1
-        roll_back(applier)
+        roll_back(writer)
 
-    monkeypatch.setattr(Applier, "_roll_back_batch", counted)
+    monkeypatch.setattr(BulkWriter, "roll_back", counted)
     return way
 
 

@@ -1,0 +1,1 @@
+"""Benchmarks: the same work done by livesync-tui and by its peers, on servers of their own."""

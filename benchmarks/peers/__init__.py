@@ -1,0 +1,1 @@
+"""livesync-tui and what it is measured against."""

@@ -1,0 +1,216 @@
+"""Ways to copy a whole database once, each timed from an empty target database until it is done."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Protocol
+
+from benchmarks.errors import BenchmarkError, PeerSkippedError, tail
+from benchmarks.peers.livesync import Livesync
+from benchmarks.peers.native import NativeSubscription
+from benchmarks.peers.subscriber import Subscriber
+from benchmarks.schema import restore_schema, schema_of
+from benchmarks.servers import Database
+
+_JOBS = 2
+"""Of every peer that can be told: one a core."""
+
+_SPLIT_LARGER_THAN = "100MB"
+
+
+class CopyPeer(Protocol):
+    """One way to copy."""
+
+    @property
+    def name(self) -> str:
+        """The peer's name in tables."""
+
+    def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> float:
+        """Copy; the seconds it took.
+
+        Args:
+            source: Has the rows, and the publication `PUBLICATION`.
+            target: Empty, or with tables without indexes when rows alone are measured.
+            tables: Largest first.
+            directory: For files; emptied by nobody else while this runs.
+
+        Raises:
+            BenchmarkError: It failed.
+            PeerSkippedError: It cannot do this here.
+        """
+
+
+class LivesyncCopy:
+    """From the start of the process (and of the schema's dump) until every table is in state r."""
+
+    name = "livesync-tui"
+
+    def __init__(self, *, rows_alone: bool) -> None:
+        self._rows_alone = rows_alone
+
+    def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> float:
+        """See `CopyPeer`."""
+        started = time.monotonic()
+        # `run` copies into what is there: the schema is made first, with all its indexes.
+        if not self._rows_alone:
+            restore_schema(schema_of(source, with_indexes=True), target)
+        with closing(Livesync(source, target, directory)) as subscriber:
+            return _until_ready(subscriber, started)
+
+
+class NativeCopy:
+    """From the schema's dump and CREATE SUBSCRIPTION until every table is in state r."""
+
+    name = "native initial sync"
+
+    def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> float:
+        """See `CopyPeer`."""
+        started = time.monotonic()
+        restore_schema(schema_of(source, with_indexes=True), target)
+        return _until_ready(NativeSubscription(source, target), started)
+
+
+def _until_ready(subscriber: Subscriber, started: float) -> float:
+    subscriber.start()
+    seconds = subscriber.wait_until_ready() - started
+    subscriber.drop()
+    return seconds
+
+
+class PsqlPipes:
+    """``psql COPY TO STDOUT | psql COPY FROM STDIN`` for each table, two pipes at a time, largest first."""
+
+    name = "psql COPY | psql COPY"
+
+    def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> float:
+        """See `CopyPeer`."""
+        started = time.monotonic()
+        with ThreadPoolExecutor(_JOBS) as pool:
+            for copied in [pool.submit(_pipe, source, target, table) for table in tables]:
+                copied.result()
+        return time.monotonic() - started
+
+
+def _pipe(source: Database, target: Database, table: str) -> None:
+    arguments = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--command"]
+    with (
+        subprocess.Popen(
+            [source.program("psql"), *arguments, f'copy public."{table}" to stdout'],
+            env=source.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        ) as reading,
+        subprocess.Popen(
+            [target.program("psql"), *arguments, f'copy public."{table}" from stdin'],
+            env=target.environment(),
+            stdin=reading.stdout,
+        ) as writing,
+    ):
+        assert reading.stdout is not None
+        # So that the reader notices when the writer has gone.
+        reading.stdout.close()
+        if writing.wait() != 0 or reading.wait() != 0:
+            raise BenchmarkError(f"psql COPY of {table} failed")
+
+
+class DumpRestore:
+    """``pg_dump --format=directory``, then ``pg_restore``, both with two jobs."""
+
+    name = "pg_dump | pg_restore -j2"
+
+    def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> float:
+        """See `CopyPeer`."""
+        dump = directory / "dump"
+        started = time.monotonic()
+        # Uncompressed: on one machine compression costs more than it saves.
+        source.run(
+            "pg_dump", "-Fd", f"-j{_JOBS}", "--compress=0", "--no-owner", "--no-publications", "-f", str(dump)
+        )
+        target.run("pg_restore", f"-j{_JOBS}", "--no-owner", "--dbname", target.name, str(dump))
+        seconds = time.monotonic() - started
+        shutil.rmtree(dump)
+        return seconds
+
+
+class Pgcopydb:
+    """``pgcopydb clone`` of $PATH, two jobs, large tables split; without its vacuum if it can do without."""
+
+    def __init__(self) -> None:
+        self._program = shutil.which("pgcopydb")
+        self.name = "pgcopydb"
+        if self._program is not None:
+            self.name = f"pgcopydb {self._said('--version').split()[2].split('-')[0]}"
+
+    def _said(self, *arguments: str) -> str:
+        assert self._program is not None
+        finished = subprocess.run([self._program, *arguments], capture_output=True, text=True, check=False)
+        return "".join(
+            line
+            for line in (finished.stdout + finished.stderr).splitlines(keepends=True)
+            if not line[:1].isdigit()
+        )
+
+    def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> float:
+        """See `CopyPeer`."""
+        if self._program is None:
+            raise PeerSkippedError("pgcopydb is not installed")
+        work = directory / "pgcopydb"
+        log = directory / "pgcopydb.log"
+        passwords = directory / "pgpass"
+        passwords.touch(mode=0o600)
+        passwords.write_text(
+            "".join(
+                f"127.0.0.1:{database.server.port}:*:*:{database.environment()['PGPASSWORD']}\n"
+                for database in (source, target)
+            ),
+            encoding="utf-8",
+        )
+        # The others do not vacuum either.
+        flags = ["--skip-vacuum"] if "--skip-vacuum" in self._said("clone", "--help") else []
+        started = time.monotonic()
+        with log.open("wb") as output:
+            finished = subprocess.run(
+                [
+                    self._program,
+                    "clone",
+                    f"--table-jobs={_JOBS}",
+                    f"--index-jobs={_JOBS}",
+                    f"--split-tables-larger-than={_SPLIT_LARGER_THAN}",
+                    "--no-owner",
+                    *flags,
+                    f"--dir={work}",
+                    f"--source={_uri(source)}",
+                    f"--target={_uri(target)}",
+                ],
+                env={
+                    "PATH": f"{source.server.bin_directory}:{os.environ.get('PATH', os.defpath)}",
+                    "LC_ALL": "C",
+                    "PGPASSFILE": str(passwords),
+                    "TMPDIR": str(directory),
+                    "XDG_RUNTIME_DIR": str(directory),
+                    "HOME": str(directory),
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        seconds = time.monotonic() - started
+        shutil.rmtree(work, ignore_errors=True)
+        passwords.unlink()
+        if finished.returncode != 0:
+            raise PeerSkippedError(f"{self.name} fails on PostgreSQL {source.server.major}:\n{tail(log)}")
+        return seconds
+
+
+def _uri(database: Database) -> str:
+    """Without the password, which is in PGPASSFILE."""
+    user = database.environment()["PGUSER"]
+    return f"postgresql://{user}@127.0.0.1:{database.server.port}/{database.name}"

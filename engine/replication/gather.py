@@ -1,0 +1,248 @@
+"""Gathers the messages of one stream into batches; pure but for one question, how a table is written.
+
+What it decides: which transactions and tables are to be applied, and where the boundaries between source
+transactions are. Values are cut out of the messages and folded per row (:mod:`engine.replication.batch`).
+The innermost loop looks a change's handler up by the bytes that hold its kind and its relation's oid, so a
+change costs one look-up, one cutting and one folding.
+
+Positions: everything whose commit record starts before :attr:`Gatherer.position` has been dealt with,
+everything from there on has not. A transaction is named by its ``final_lsn``, the start of its commit record.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from datetime import datetime
+
+from engine.catalog.table import TableName
+from engine.errors import TableError
+from engine.replication.batch import (
+    Batch,
+    CommitPoint,
+    EmptyTables,
+    RelationChanges,
+    Step,
+    TableStoppedError,
+    TargetChanges,
+    WriteChanges,
+)
+from engine.replication.change_statement import ChangeStatements
+from engine.replication.protocol import (
+    Keepalive,
+    Relation,
+    Truncate,
+    decode_copy_data,
+    decode_message,
+    decode_timestamp,
+)
+
+Handler = Callable[[bytes], None]
+
+_KEY = slice(25, 30)
+"""Where an XLogData message of a change has its kind and the relation's oid."""
+
+_KINDS = (b"I", b"U", b"D")
+
+
+_LSN = struct.Struct("!Q")
+
+
+def _lsn(message: bytes, at: int) -> int:
+    lsn: int = _LSN.unpack_from(message, at)[0]
+    return lsn
+
+
+class Gatherer:
+    """Belongs to the thread that reads the stream."""
+
+    def __init__(
+        self,
+        position: int,
+        *,
+        target_of: Callable[[int, int], TableName | None],
+        describe: Callable[[Relation, TableName], ChangeStatements],
+    ) -> None:
+        """Start at ``position``.
+
+        Args:
+            position: Where the stream was started.
+            target_of: Where a change of a source table in the transaction ``final_lsn`` goes, or None when
+                it is not ours to apply; once it names a target it does so for every later transaction.
+            describe: How changes of a relation are written into a table of the target.
+        """
+        self._target_of = target_of
+        self._describe = describe
+        self._started_at = position
+        self._handlers: dict[bytes, Handler] = {}
+        self._relations: dict[int, Relation] = {}
+        self._statements: dict[int, tuple[TableName, ChangeStatements]] = {}
+        self._final_lsn: int | None = None
+        self._steps: list[Step] = []
+        self._tables: dict[TableName, TargetChanges] = {}
+        self.position = position
+        self.changes = 0
+        """Changes gathered since the last batch was taken."""
+
+        self.size_bytes = 0
+        """Their messages' size."""
+
+        self._transactions = 0
+        self._committed_at: bytes | None = None
+        self._ignores = False
+        self.stops_at_commit = False
+        """Whoever calls :meth:`take` wants to know of the next boundary between source transactions."""
+
+        self.wants_answer = False
+        """The source asked for an answer; whoever gives it resets this."""
+
+    @property
+    def in_source_transaction(self) -> bool:
+        """Whether the stream is between a Begin and its Commit."""
+        return self._final_lsn is not None
+
+    def take(self, message: bytes) -> bool:
+        """Deal with one CopyData message of the stream.
+
+        Returns:
+            Whether it ended a source transaction and :attr:`stops_at_commit` is set.
+
+        Raises:
+            TableError: A table's changes cannot be written.
+            ProtocolError: The stream is not what it should be.
+        """
+        handler = self._handlers.get(message[_KEY])
+        if handler is not None:
+            self.changes += 1
+            self.size_bytes += len(message)
+            handler(message)
+            return False
+        return self._take_other(message)
+
+    def forget(self, source_oid: int) -> None:
+        """Ask ``target_of`` again before the next change of a table."""
+        oid = source_oid.to_bytes(4, "big")
+        for kind in _KINDS:
+            self._handlers.pop(kind + oid, None)
+
+    def take_batch(self, commit: CommitPoint | None) -> Batch:
+        """What was gathered; gathering starts afresh.
+
+        Args:
+            commit: How the target transaction ends, or None inside a source transaction.
+        """
+        self._close_step()
+        batch = Batch(tuple(self._steps), commit, self._transactions, self._last_commit_at())
+        self._steps = []
+        self.changes = self.size_bytes = self._transactions = 0
+        return batch
+
+    def _close_step(self) -> None:
+        if self._tables:
+            for table in self._tables.values():
+                for relation in table.relations:
+                    relation.close()
+            self._steps.append(WriteChanges(tuple(self._tables.values())))
+            self._tables = {}
+        self._handlers.clear()
+        self._ignores = False
+
+    def _take_other(self, message: bytes) -> bool:
+        kind = message[25:26]
+        if kind in _KINDS:
+            self._first_change(message)
+        elif kind == b"B":
+            self._final_lsn = _lsn(message, 26)
+        elif kind == b"C":
+            self._final_lsn = None
+            self.position = max(self.position, _lsn(message, 35))
+            self._committed_at = message[43:51]
+            self._transactions += 1
+            if self._ignores:
+                self._forget_ignored()
+            return self.stops_at_commit
+        else:
+            self._take_rare(message)
+        return False
+
+    def _take_rare(self, message: bytes) -> None:
+        decoded = decode_copy_data(message)
+        if isinstance(decoded, Keepalive):
+            # Between transactions the server has sent everything that was committed before wal_end.
+            if not self.in_source_transaction:
+                self.position = max(self.position, decoded.wal_end)
+            self.wants_answer = self.wants_answer or decoded.reply_requested
+            return
+        match decode_message(decoded.payload):
+            case Relation() as relation:
+                self._close_step()
+                self._relations[relation.oid] = relation
+                self._statements.pop(relation.oid, None)
+            case Truncate() as truncate:
+                self._truncate(truncate)
+            case _:
+                pass  # Logical messages, origins and types change no row.
+
+    def _forget_ignored(self) -> None:
+        """What was not ours may be from the next transaction on."""
+        ignored = self._ignore
+        self._handlers = {key: handler for key, handler in self._handlers.items() if handler != ignored}
+        self._ignores = False
+
+    def _first_change(self, message: bytes) -> None:
+        """The first change of a table in this batch: find out whose it is."""
+        oid = message[26:30]
+        source_oid = int.from_bytes(oid, "big")
+        target = self._admitted(source_oid)
+        if target is None:
+            for kind in _KINDS:
+                self._handlers[kind + oid] = self._ignore
+            self._ignores = True
+            return
+        statements = self._statements_for(source_oid, target)
+        table = self._tables.get(target)
+        if table is None:
+            table = self._tables[target] = TargetChanges(target)
+        changes = RelationChanges(source_oid, statements, table.messages)
+        table.relations.append(changes)
+        self._handlers[b"I" + oid] = changes.insert
+        self._handlers[b"U" + oid] = changes.update
+        self._handlers[b"D" + oid] = changes.delete
+        self.take(message)
+
+    def _last_commit_at(self) -> datetime | None:
+        return None if self._committed_at is None else decode_timestamp(self._committed_at)
+
+    def _ignore(self, message: bytes) -> None:
+        """A change that is not ours to apply."""
+        self.changes -= 1
+        self.size_bytes -= len(message)
+
+    def _admitted(self, source_oid: int) -> TableName | None:
+        # A transaction that was dealt with before comes again only if the source was told less than was
+        # durable; its changes must not be applied twice.
+        if self._final_lsn is None or self._final_lsn < self._started_at:
+            return None
+        return self._target_of(source_oid, self._final_lsn)
+
+    def _statements_for(self, source_oid: int, target: TableName) -> ChangeStatements:
+        known = self._statements.get(source_oid)
+        if known is not None and known[0] == target:
+            return known[1]
+        try:
+            statements = self._describe(self._relations[source_oid], target)
+        except TableError as error:
+            raise TableStoppedError(source_oid, error.failure) from None
+        self._statements[source_oid] = (target, statements)
+        return statements
+
+    def _truncate(self, truncate: Truncate) -> None:
+        statements: dict[int, ChangeStatements] = {}
+        for source_oid in truncate.relation_oids:
+            target = self._admitted(source_oid)
+            if target is not None:
+                statements[source_oid] = self._statements_for(source_oid, target)
+        if statements:
+            self._close_step()
+            self._steps.append(EmptyTables(statements, truncate.restart_identity))
+            self.changes += len(statements)
