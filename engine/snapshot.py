@@ -136,6 +136,12 @@ class Snapshot:
     waiting_for: str | None = None
     """What on the target keeps the apply stream from moving, in words; None while it moves."""
 
+    objects_to_build: int = 0
+    """Indexes, constraints and others of a restored schema that wait for rows or are being built."""
+
+    objects_failed: int = 0
+    """Of those, what the target refused."""
+
     def count(self, state: TableState) -> int:
         """How many tables are in ``state``."""
         return sum(1 for table in self.tables if table.state is state)

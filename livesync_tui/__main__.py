@@ -6,8 +6,8 @@ import gc
 import sys
 
 _GARBAGE_OBJECTS = 200_000
-"""Containers made before the interpreter looks for cycles. Applying makes a list for each row and no cycle; at
-the default of 700 a sixth of its time went into looking (measured)."""
+"""Containers made before the interpreter looks for cycles. Applying makes a list for each row and no cycle;
+at the default of 700 a sixth of its time went into looking (measured)."""
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import threading
 from collections.abc import Sequence
 from importlib import metadata
@@ -23,7 +24,10 @@ EXIT_USAGE = 2
 EXIT_BLOCKED = 3
 EXIT_DIFFERENT = 4
 
-_MAX_SYNC_WORKERS = 100
+_MAX_WORKERS = 100
+
+_MEMORY = re.compile(r"[1-9][0-9]*(?:kB|MB|GB)")
+"""As PostgreSQL writes it."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,9 +45,15 @@ def _workers(text: str) -> int:
         workers = int(text)
     except ValueError:
         workers = 0
-    if not 1 <= workers <= _MAX_SYNC_WORKERS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MAX_SYNC_WORKERS}")
+    if not 1 <= workers <= _MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MAX_WORKERS}")
     return workers
+
+
+def _memory(text: str) -> str:
+    if _MEMORY.fullmatch(text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 512MB")
+    return text
 
 
 def _boolean(text: str) -> bool:
@@ -115,6 +125,22 @@ def build_parser() -> argparse.ArgumentParser:
     _add_table_map(run)
     run.add_argument("--table-sync-workers", type=_workers, default=4, metavar="N", help="default: 4")
     run.add_argument("--copy-data", type=_boolean, default=True, metavar="true|false", help="default: true")
+    run.add_argument(
+        "--schema", action="store_true", help="first restore the source's schema on the empty target"
+    )
+    run.add_argument(
+        "--index-jobs",
+        type=_workers,
+        default=2,
+        metavar="N",
+        help="with --schema: indexes built at the same time; default: 2",
+    )
+    run.add_argument(
+        "--maintenance-work-mem",
+        type=_memory,
+        metavar="SIZE",
+        help="with --schema: memory of each index build, such as 512MB; default: the target's setting",
+    )
     run.add_argument("--log-format", choices=("text", "json"), default="text")
 
     status = commands.add_parser("status", help="states, positions and errors of a subscription")

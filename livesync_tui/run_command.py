@@ -9,7 +9,7 @@ from types import FrameType
 
 from engine.catalog.table_map import parse_table_map
 from engine.connection.endpoint import parse_endpoint
-from engine.errors import EngineError, Failure, Side
+from engine.errors import EngineError, Failure, Retry, Side, UsageError
 from engine.feed import Feed
 from engine.replication.engine import Engine
 from engine.replication.subscription import SubscriptionConfig
@@ -26,6 +26,8 @@ _STOP_SECONDS = 60.0
 
 def run(options: argparse.Namespace) -> int:
     """Run the subscription until asked to stop; the exit code."""
+    if options.schema:
+        _require_whole_copy(options)
     config = SubscriptionConfig(
         subscription=options.subscription,
         publications=tuple(dict.fromkeys(options.publication)),
@@ -34,6 +36,9 @@ def run(options: argparse.Namespace) -> int:
         table_map=parse_table_map(options.table_map),
         sync_workers=options.table_sync_workers,
         copy_data=options.copy_data,
+        restores_schema=options.schema,
+        index_jobs=options.index_jobs,
+        maintenance_work_mem=options.maintenance_work_mem,
     )
     log = output.LogLines(as_json=options.log_format == "json")
 
@@ -75,6 +80,30 @@ def run(options: argparse.Namespace) -> int:
     return EXIT_DONE if stopped else EXIT_FAILED
 
 
+def _require_whole_copy(options: argparse.Namespace) -> None:
+    """Refuse what does not go together with --schema.
+
+    Raises:
+        UsageError: Says what.
+    """
+    if options.table_map:
+        raise UsageError(
+            Failure(
+                title="--schema restores every table under its own name, so it does not go with --table-map",
+                hint="Restore the schema by hand where you want it, then run without --schema",
+                retry=Retry.NEVER,
+            )
+        )
+    if not options.copy_data:
+        raise UsageError(
+            Failure(
+                title="--schema builds keys once rows are copied, so it does not go with --copy-data false",
+                hint="Restore the schema by hand, then run without --schema",
+                retry=Retry.NEVER,
+            )
+        )
+
+
 def summary(snapshot: Snapshot) -> str:
     """One line about everything."""
     states = " ".join(f"{state.value}={snapshot.count(state)}" for state in TableState)
@@ -83,6 +112,10 @@ def summary(snapshot: Snapshot) -> str:
         parts.append(f"set aside {len(snapshot.tables_set_aside)}")
     if snapshot.phase is Phase.COPYING:
         parts.append(f"{sum(table.rows_copied for table in snapshot.tables):,} rows copied")
+    if snapshot.objects_to_build:
+        parts.append(f"{snapshot.objects_to_build} indexes and constraints to build")
+    if snapshot.objects_failed:
+        parts.append(f"{snapshot.objects_failed} indexes and constraints refused")
     if snapshot.changes_per_second is not None:
         parts.append(f"{snapshot.changes_per_second:,.0f} changes/s")
     lag = "unknown" if snapshot.lag is None else f"{snapshot.lag.lag_bytes:,} bytes"
@@ -101,5 +134,7 @@ def _fields(snapshot: Snapshot) -> dict[str, object]:
         "source_flush_lsn": snapshot.source_flush_lsn,
         "lag_bytes": None if snapshot.lag is None else snapshot.lag.lag_bytes,
         "changes_per_second": snapshot.changes_per_second,
+        "objects_to_build": snapshot.objects_to_build,
+        "objects_failed": snapshot.objects_failed,
         "waiting_for": snapshot.waiting_for,
     }

@@ -61,7 +61,8 @@ def _print_finding(finding: Finding) -> None:
 
 
 def status(options: argparse.Namespace) -> int:
-    """Print the recorded state; exit 1 while a table is set aside or the subscription has an error."""
+    """Print the recorded state; exit 1 while a table is set aside, an index or constraint was refused, or the
+    subscription has an error."""
     source = parse_endpoint(Side.SOURCE, options.source) if options.source else None
     target = parse_endpoint(Side.TARGET, options.target or "")
     while True:
@@ -73,7 +74,8 @@ def status(options: argparse.Namespace) -> int:
                     found = read_status(target_session, options.subscription, source_session)
         _print_status(found, as_json=options.json)
         if not options.watch:
-            return EXIT_FAILED if found.tables_set_aside or found.last_error else EXIT_DONE
+            failed = found.tables_set_aside or found.objects_failed or found.last_error
+            return EXIT_FAILED if failed else EXIT_DONE
         time.sleep(_WATCH_SECONDS)
 
 
@@ -103,6 +105,15 @@ def _print_status(found: SubscriptionStatus, *, as_json: bool) -> None:
                         "last_error": table.last_error,
                     }
                     for table in found.tables
+                ],
+                "not_built": [
+                    {
+                        "kind": step.planned.kind,
+                        "name": step.planned.name,
+                        "state": step.state.value,
+                        "last_error": step.last_error,
+                    }
+                    for step in found.not_built
                 ],
                 "slots": None
                 if found.slots is None
@@ -136,6 +147,12 @@ def _print_status(found: SubscriptionStatus, *, as_json: bool) -> None:
         output.line(f"  {table.state.value}  {table.source}{renamed}  {table.rows_copied:,} rows copied")
         if table.last_error:
             output.line(f"     {table.last_error}")
+    if found.not_built:
+        output.line(f"not built yet  {len(found.not_built)} indexes, constraints and other objects")
+    for step in found.not_built:
+        output.line(f"  {step.label}: {step.state.value}")
+        if step.last_error:
+            output.line(f"     {step.last_error}")
 
 
 def refresh(options: argparse.Namespace) -> int:
@@ -179,6 +196,10 @@ def drop(options: argparse.Namespace) -> int:
     dropped = drop_subscription(*_endpoints(options), options.subscription)
     for slot in dropped.slots:
         output.line(f"Dropped replication slot {slot} on the source.")
+    if dropped.not_built:
+        output.line(f"The target still lacks {len(dropped.not_built)} parts of the schema; to add them:")
+    for step in dropped.not_built:
+        output.line(step.planned.statement)
     output.line(
         f"Removed the state of {options.subscription} from the target; its tables keep their rows."
         if dropped.had_state

@@ -39,7 +39,8 @@ def drain(
 
     Returns:
         What came first: the fence is reached with every table synchronized, waiting is in vain (with a
-        ``failure``: the engine has ended or is paused, or a table is set aside), or time is up.
+        ``failure``: the engine has ended or is paused, a table is set aside, or a part of the schema is still
+        to be built), or time is up.
 
     Raises:
         EngineError: The source's position could not be read.
@@ -56,6 +57,7 @@ def drain(
             and parse_lsn(applied_lsn) >= fence
             # The position is the apply stream's; a table that is still copied or set aside is not in it.
             and snapshot.all_tables_synchronized
+            and not snapshot.objects_to_build
         )
         failure = None if reached else _reason_to_give_up(snapshot)
         if reached or failure is not None or seconds >= timeout_seconds:
@@ -87,6 +89,12 @@ def _reason_to_give_up(snapshot: Snapshot | None) -> Failure | None:
             f"Not everything can be applied: set aside are {names}",
             detail=snapshot.tables_set_aside[0].last_error or "",
             hint="Retry these tables, or take them out of the publication",
+            retry=Retry.MANUAL,
+        )
+    if snapshot.objects_to_build:
+        return Failure(
+            f"The target still lacks {snapshot.objects_to_build} indexes and constraints of the schema",
+            hint="Wait until they are built; writes can go on meanwhile",
             retry=Retry.MANUAL,
         )
     if snapshot.phase is Phase.PAUSED:

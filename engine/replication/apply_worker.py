@@ -174,6 +174,7 @@ class ApplyWorker:
                 table.oid: table for table in self._tables.values() if table.state is TableState.SYNCDONE
             }
             self._promoting = set()
+        self._learn_ready()
         self.durable_lsn = position
         with open_session(running.config.source, f"apply {running.subscription}") as source:
             with deadline(_CONNECT_SECONDS, source):
@@ -188,6 +189,14 @@ class ApplyWorker:
             connection.close()
             raise
         return position, connection
+
+    def _learn_ready(self) -> None:
+        """Tell of tables that became ready by a commit whose answer was lost."""
+        monitor = self._running.monitor
+        for table in self._tables.values():
+            shown = monitor.table(table.oid)
+            if table.state is TableState.READY and shown is not None and shown.state is not table.state:
+                monitor.state(table.oid, TableState.READY)
 
     def _target_of(self, source_oid: int, final_lsn: int) -> TableName | None:
         """Where a change goes, or None when the table's own sync has it or it is not ours."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from engine.catalog.table import TableName
 from engine.catalog.tables import missing_tables
 from engine.checks.subscription import require_different_databases, require_publications, require_source_ready
+from engine.connection.deadline import deadline
 from engine.connection.session import Session
 from engine.errors import BlockedError, Failure, Retry, Side, SubscriptionBrokenError, TableError
 from engine.lsn import format_lsn
@@ -36,6 +37,10 @@ from engine.replication.stream import ReplicationConnection
 from engine.replication.subscription import SubscriptionConfig
 from engine.replication.target_table import match_columns, missing_table_error, read_target_table
 from engine.snapshot import TableState
+
+_ANSWER_SECONDS = 60.0
+"""How long a server may take over one step of starting before its session counts as lost. There is no limit
+for all of them: thousands of tables on a distant target take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +78,15 @@ def take_over(
         UsageError, BlockedError, SubscriptionBrokenError, EngineError: Why it cannot run.
     """
     require_subscription_name(config.subscription)
-    require_different_databases(source, target)
-    require_publications(source, config.publications)
-    known = _read_known(state)
-    slots = list_slots(source, config.subscription)
+    with deadline(_ANSWER_SECONDS, source, target):
+        require_different_databases(source, target)
+        require_publications(source, config.publications)
+        known = _read_known(state)
+        slots = list_slots(source, config.subscription)
     slot = slots.get(apply_slot_name(config.subscription))
     if known is None or known.progress_lsn is None:
-        require_source_ready(source)
+        with deadline(_ANSWER_SECONDS, source):
+            require_source_ready(source)
         _require_tables(config, source, target)
     if known is None and slot is not None:
         raise BlockedError(
@@ -90,37 +97,57 @@ def take_over(
                 retry=Retry.NEVER,
             )
         )
-    state.create()
-    state.lock()
+    with deadline(_ANSWER_SECONDS, target):
+        state.create()
+        state.lock()
     with ReplicationConnection(config.source, f"control {config.subscription}") as walsender:
-        system_identifier = walsender.system_identifier()
-        database = source.info.dbname
-        if known is not None:
-            _require_same_source(config, known, system_identifier, database)
-        state.insert(
-            config.publications,
-            apply_slot_name(config.subscription),
-            system_identifier,
-            database,
-            config.table_map,
-            copy_data=config.copy_data,
-        )
-        state.update_publications(config.publications, config.table_map)
-        epoch, position = state.take_over()
-        if position is not None:
-            require_usable(config.subscription, slot, position)
-            return TakenOver(epoch, is_new=False, position=position)
-        if slot is not None:
-            drop_slot(source, slot.name)
+        with deadline(_ANSWER_SECONDS, walsender.session, source, target):
+            epoch, position = _enter(config, walsender, source, state, known)
+            if position is not None:
+                require_usable(config.subscription, slot, position)
+                return TakenOver(epoch, is_new=False, position=position)
+            if slot is not None:
+                drop_slot(source, slot.name)
         created = walsender.create_slot(
             apply_slot_name(config.subscription),
-            on_blocked=lambda: on_blocked(oldest_writer(source) or "an unknown transaction"),
+            on_blocked=lambda: _name_blocker(source, on_blocked),
             should_stop=should_stop,
         )
         if created is None:
             return None
-        state.start_progress(epoch, created.consistent_lsn)
+        with deadline(_ANSWER_SECONDS, target):
+            state.start_progress(epoch, created.consistent_lsn)
         return TakenOver(epoch, is_new=True, position=created.consistent_lsn)
+
+
+def _enter(
+    config: SubscriptionConfig,
+    walsender: ReplicationConnection,
+    source: Session,
+    state: StateStore,
+    known: SubscriptionRow | None,
+) -> tuple[int, int | None]:
+    """Record what runs now; the new epoch, and the position to go on from if there is one."""
+    system_identifier = walsender.system_identifier()
+    database = source.info.dbname
+    if known is not None:
+        _require_same_source(config, known, system_identifier, database)
+    state.insert(
+        config.publications,
+        apply_slot_name(config.subscription),
+        system_identifier,
+        database,
+        config.table_map,
+        copy_data=config.copy_data,
+    )
+    state.update_publications(config.publications, config.table_map)
+    return state.take_over()
+
+
+def _name_blocker(source: Session, on_blocked: Callable[[str], None]) -> None:
+    with deadline(_ANSWER_SECONDS, source):
+        writer = oldest_writer(source)
+    on_blocked(writer or "an unknown transaction")
 
 
 def _read_known(state: StateStore) -> SubscriptionRow | None:
@@ -193,7 +220,8 @@ def _require_tables(config: SubscriptionConfig, source: Session, target: Session
     Raises:
         BlockedError: Names what is missing.
     """
-    published = list_published_tables(source, config.publications)
+    with deadline(_ANSWER_SECONDS, source):
+        published = list_published_tables(source, config.publications)
     if not published:
         raise BlockedError(
             Failure(
@@ -204,7 +232,8 @@ def _require_tables(config: SubscriptionConfig, source: Session, target: Session
             )
         )
     pairs = {table.name: config.table_map.target_of(table.name) for table in published}
-    missing = set(missing_tables(target, tuple(pairs.values())))
+    with deadline(_ANSWER_SECONDS, target):
+        missing = set(missing_tables(target, tuple(pairs.values())))
     if missing:
         listed = [f"{name}" for name in sorted(missing)]
         shown = ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
@@ -219,7 +248,8 @@ def _require_tables(config: SubscriptionConfig, source: Session, target: Session
         )
     for table in published:
         try:
-            target_table = read_target_table(target, table.name, pairs[table.name])
+            with deadline(_ANSWER_SECONDS, target):
+                target_table = read_target_table(target, table.name, pairs[table.name])
         except TableError as error:
             raise BlockedError(error.failure) from None
         try:
@@ -259,41 +289,47 @@ def refresh_tables(
         BlockedError: Two publications publish different columns of one table; nothing was written.
         EngineError: A server could not be read or written.
     """
-    published = {table.oid: table for table in list_published_tables(source, config.publications)}
-    recorded = {row.oid: row for row in state.tables()}
+    with deadline(_ANSWER_SECONDS, source, target):
+        published = {table.oid: table for table in list_published_tables(source, config.publications)}
+        recorded = {row.oid: row for row in state.tables()}
     added = [table for oid, table in published.items() if oid not in recorded]
     removed = tuple(row for oid, row in recorded.items() if oid not in published)
     # Without copying, a table's changes are wanted from the moment it is known.
     initial = TableState.INIT if config.copy_data else TableState.READY
-    state.insert_tables(
-        TableRow(
-            oid=table.oid,
-            publication=table.publications[0],
-            source=table.name,
-            target=config.table_map.target_of(table.name),
-            state=initial,
-            lsn=None if config.copy_data else first_position,
-            last_error=None,
-            copy_again=False,
-            rows_copied=0,
-            bytes_copied=0,
-            approximate_rows=table.approximate_rows,
-            approximate_size_bytes=table.size_bytes,
+    with deadline(_ANSWER_SECONDS, target):
+        state.insert_tables(
+            TableRow(
+                oid=table.oid,
+                publication=table.publications[0],
+                source=table.name,
+                target=config.table_map.target_of(table.name),
+                state=initial,
+                lsn=None if config.copy_data else first_position,
+                last_error=None,
+                copy_again=False,
+                rows_copied=0,
+                bytes_copied=0,
+                approximate_rows=table.approximate_rows,
+                approximate_size_bytes=table.size_bytes,
+            )
+            for table in added
         )
-        for table in added
-    )
     for row in removed:
-        state.delete_table(row.oid)
-        drop_slot(source, sync_slot_name(config.subscription, row.oid))
+        with deadline(_ANSWER_SECONDS, source, target):
+            state.delete_table(row.oid)
+            drop_slot(source, sync_slot_name(config.subscription, row.oid))
     for oid, row in recorded.items():
         table = published.get(oid)
         if table is None:
             continue
-        target_name = _target_now(config, target, row, table.name)
-        if (row.source, row.target) != (table.name, target_name):
-            state.rename_table(oid, table.publications[0], table.name, target_name)
-    _set_aside_without_target(config, target, state, [table.name for table in added], published)
-    return TableSet(state.tables(), published, tuple(table.name for table in added), removed)
+        with deadline(_ANSWER_SECONDS, target):
+            target_name = _target_now(config, target, row, table.name)
+            if (row.source, row.target) != (table.name, target_name):
+                state.rename_table(oid, table.publications[0], table.name, target_name)
+    with deadline(_ANSWER_SECONDS, target):
+        _set_aside_without_target(config, target, state, [table.name for table in added], published)
+        rows = state.tables()
+    return TableSet(rows, published, tuple(table.name for table in added), removed)
 
 
 def _target_now(config: SubscriptionConfig, target: Session, row: TableRow, name: TableName) -> TableName:
@@ -325,7 +361,11 @@ def _set_aside_without_target(
 
 
 def clean_up_sync_slots(
-    config: SubscriptionConfig, source: Session, state: StateStore, rows: tuple[TableRow, ...]
+    config: SubscriptionConfig,
+    source: Session,
+    target: Session,
+    state: StateStore,
+    rows: tuple[TableRow, ...],
 ) -> tuple[TableRow, ...]:
     """Drop sync slots that no table goes on from; start over tables whose slot is gone.
 
@@ -335,7 +375,8 @@ def clean_up_sync_slots(
     Raises:
         EngineError: A server could not be read or written.
     """
-    slots = list_slots(source, config.subscription)
+    with deadline(_ANSWER_SECONDS, source):
+        slots = list_slots(source, config.subscription)
     slots.pop(apply_slot_name(config.subscription), None)
     going_on = {
         sync_slot_name(config.subscription, row.oid): row
@@ -344,10 +385,13 @@ def clean_up_sync_slots(
     }
     for name in slots:
         if name not in going_on:
-            drop_slot(source, name)
+            with deadline(_ANSWER_SECONDS, source):
+                drop_slot(source, name)
     for name, row in going_on.items():
         slot = slots.get(name)
         if slot is None or slot.wal_status == "lost" or (slot.confirmed_flush_lsn or 0) > (row.lsn or 0):
-            drop_slot(source, name)
-            state.reset_table(row.oid)
-    return state.tables()
+            with deadline(_ANSWER_SECONDS, source, target):
+                drop_slot(source, name)
+                state.reset_table(row.oid)
+    with deadline(_ANSWER_SECONDS, target):
+        return state.tables()

@@ -1,4 +1,4 @@
-"""Copies one table's rows from a snapshot of the source into the target, bytes passed through untouched.
+"""Copies rows of one table from a snapshot of the source into the target, bytes passed through untouched.
 
 Text format: what the source's output functions wrote is what the target's input functions read, also
 across major versions and column types. Each CopyData message of COPY TO is one row (PostgreSQL 54.2.6).
@@ -7,7 +7,7 @@ across major versions and column types. Each CopyData message of COPY TO is one 
 from __future__ import annotations
 
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -16,12 +16,14 @@ from psycopg import pq, sql
 from engine.connection.explain import explain
 from engine.connection.session import Session
 from engine.errors import Side
+from engine.replication.copy_plan import CopyRange
 from engine.replication.pipeline import StoppedWaitingError
 from engine.replication.publication import PublishedTable
 from engine.replication.target_table import TargetTable, match_columns
 
 _SEND_BYTES = 256 * 1024
-"""Rows joined into one write: past the point where the calls' own cost shows, small against memory."""
+"""Rows joined into one write: past the point where the calls' own cost shows; four times as much takes
+twice the time, because each piece is then fetched from the system anew."""
 
 _WAIT_SECONDS = 0.5
 
@@ -40,16 +42,18 @@ def copy_rows(
     table: PublishedTable,
     target_table: TargetTable,
     *,
+    part: CopyRange | None = None,
     on_progress: Callable[[int, int], None],
     should_stop: Callable[[], bool],
 ) -> Copied:
-    """Copy the published rows of ``table`` into ``target_table``.
+    """Copy the published rows of ``table``, or those of one range, into ``target_table``.
 
     Args:
         source: In a transaction with the slot's snapshot.
-        target: In the transaction that also records the table's new state.
+        target: In the transaction that also records the table's new state, or checks the epoch.
         table: What to read: published columns and rows.
         target_table: Where to write; columns are matched by name.
+        part: Which of the rows; None for all.
         on_progress: Called with rows and bytes moved so far, about every 256 KiB.
         should_stop: Looked at while waiting for either side.
 
@@ -59,10 +63,11 @@ def copy_rows(
         StoppedWaitingError: ``should_stop`` said so.
     """
     columns = match_columns(table.name, table.columns, target_table)
-    read = _copy_out_statement(table, [table.columns[position] for position, _ in columns])
+    read = _copy_out_statement(table, [table.columns[position] for position, _ in columns], part)
     write = _copy_in_statement(target_table, [column.name for _, column in columns])
-    _begin_copy(target, write, pq.ExecStatus.COPY_IN, Side.TARGET, should_stop)
-    _begin_copy(source, read, pq.ExecStatus.COPY_OUT, Side.SOURCE, should_stop)
+    reading, writing = f"reading {table.name}", f"copying into {target_table.name}"
+    _begin_copy(target, write, Side.TARGET, writing, should_stop)
+    _begin_copy(source, read, Side.SOURCE, reading, should_stop)
     rows, size_bytes = 0, 0
     pending: list[bytes] = []
     pending_bytes = 0
@@ -71,9 +76,9 @@ def copy_rows(
         try:
             length, data = out.get_copy_data(1)
         except psycopg.Error as error:
-            raise explain(error, Side.SOURCE, f"copying {table.name}") from None
+            raise explain(error, Side.SOURCE, reading) from None
         if length == 0:
-            _wait_readable(source, Side.SOURCE, should_stop)
+            _wait_readable(source, Side.SOURCE, reading, should_stop)
             continue
         if length > 0:
             pending.append(bytes(data))
@@ -82,20 +87,43 @@ def copy_rows(
             if pending_bytes < _SEND_BYTES:
                 continue
         if pending:
-            has_spoken = _send(target, b"".join(pending), should_stop)
+            has_spoken = _send(target, b"".join(pending), writing, should_stop)
             size_bytes += pending_bytes
             pending, pending_bytes = [], 0
             on_progress(rows, size_bytes)
             if has_spoken and length > 0:
                 # Nearly always a refusal, which libpq tells only at the end of a COPY; the rest of a large
                 # table would be read and thrown away until then. After a mere notice the next COPY goes on.
-                _end_copy(target, f"copying into {target_table.name}", should_stop)
-                _begin_copy(target, write, pq.ExecStatus.COPY_IN, Side.TARGET, should_stop)
+                _end_copy(target, writing, should_stop)
+                _begin_copy(target, write, Side.TARGET, writing, should_stop)
         if length < 0:
             break
-    _finish(source, Side.SOURCE, f"reading {table.name}", should_stop)
-    _end_copy(target, f"copying into {target_table.name}", should_stop)
+    _finish(source, Side.SOURCE, reading, should_stop)
+    _end_copy(target, writing, should_stop)
     return Copied(rows, size_bytes)
+
+
+def hold_rows(source: Session, table: PublishedTable, should_stop: Callable[[], bool]) -> None:
+    """Keep ``table``, its partitions and its indexes from being rewritten until the transaction ends.
+
+    By reading none of them: LOCK TABLE would need a right to the whole table where that to its published
+    columns is enough.
+
+    Raises:
+        EngineError: The source refused, or its lock_timeout passed.
+        StoppedWaitingError: ``should_stop`` said so.
+    """
+    statement = sql.SQL("copy (select {} from {}{} limit 0) to stdout").format(
+        _names(table.columns), _only(table), sql.Identifier(table.name.schema, table.name.table)
+    )
+    doing = f"locking {table.name}"
+    _begin_copy(source, statement, Side.SOURCE, doing, should_stop)
+    try:
+        while source.pgconn.get_copy_data(1)[0] == 0:
+            _wait_readable(source, Side.SOURCE, doing, should_stop)
+    except psycopg.Error as error:
+        raise explain(error, Side.SOURCE, doing) from None
+    _finish(source, Side.SOURCE, doing, should_stop)
 
 
 def _end_copy(target: Session, doing: str, should_stop: Callable[[], bool]) -> None:
@@ -106,36 +134,52 @@ def _end_copy(target: Session, doing: str, should_stop: Callable[[], bool]) -> N
     _finish(target, Side.TARGET, doing, should_stop)
 
 
-def _copy_out_statement(table: PublishedTable, columns: list[str]) -> sql.Composed:
-    relation = sql.Identifier(table.name.schema, table.name.table)
-    names = sql.SQL(", ").join(sql.Identifier(name) for name in columns)
-    if not table.is_partitioned and table.row_filter is None:
+def _copy_out_statement(
+    table: PublishedTable, columns: Sequence[str], part: CopyRange | None
+) -> sql.Composed:
+    name = table.name if part is None else part.relation
+    relation, names = sql.Identifier(name.schema, name.table), _names(columns)
+    if part is None and not table.is_partitioned and table.row_filter is None:
         return sql.SQL("copy {} ({}) to stdout").format(relation, names)
-    condition: sql.Composable = sql.SQL("")
+    conditions: list[sql.Composable] = []
     if table.row_filter is not None:
         # The source's own text of the publication's condition, as pg_get_expr wrote it.
-        condition = sql.Composed([sql.SQL(" where "), sql.SQL(table.row_filter)])
-    only = sql.SQL("") if table.is_partitioned else sql.SQL("only ")
-    return sql.SQL("copy (select {} from {}{}{}) to stdout").format(names, only, relation, condition)
-
-
-def _copy_in_statement(table: TargetTable, columns: list[str]) -> sql.Composed:
-    return sql.SQL("copy {} ({}) from stdin").format(
-        sql.Identifier(table.name.schema, table.name.table),
-        sql.SQL(", ").join(sql.Identifier(name) for name in columns),
+        conditions.append(sql.SQL("({})").format(sql.SQL(table.row_filter)))
+    if part is not None and part.condition is not None:
+        conditions.append(part.condition)
+    where = sql.SQL(" where ") if conditions else sql.SQL("")
+    return sql.SQL("copy (select {} from {}{}{}{}) to stdout").format(
+        names,
+        _only(table) if part is None else sql.SQL("only "),
+        relation,
+        where,
+        sql.SQL(" and ").join(conditions),
     )
+
+
+def _copy_in_statement(table: TargetTable, columns: Sequence[str]) -> sql.Composed:
+    return sql.SQL("copy {} ({}) from stdin").format(
+        sql.Identifier(table.name.schema, table.name.table), _names(columns)
+    )
+
+
+def _names(columns: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
+def _only(table: PublishedTable) -> sql.SQL:
+    return sql.SQL("") if table.is_partitioned else sql.SQL("only ")
 
 
 def _begin_copy(
     session: Session,
     statement: sql.Composed,
-    expected: pq.ExecStatus,
     side: Side,
+    doing: str,
     should_stop: Callable[[], bool],
 ) -> None:
     """Send COPY and wait until the server is ready for the data; it may first wait for a lock."""
     pgconn = session.pgconn
-    doing = "starting a copy"
     try:
         pgconn.send_query(statement.as_bytes(session))
         while pgconn.flush() == 1:
@@ -143,13 +187,14 @@ def _begin_copy(
     except psycopg.Error as error:
         raise explain(error, side, doing) from None
     while pgconn.is_busy():
-        _wait_readable(session, side, should_stop)
+        _wait_readable(session, side, doing, should_stop)
     result = pgconn.get_result()
+    expected = pq.ExecStatus.COPY_IN if side is Side.TARGET else pq.ExecStatus.COPY_OUT
     if result is None or result.status != expected:
         raise _refused(session, result, side, doing)
 
 
-def _send(target: Session, data: bytes, should_stop: Callable[[], bool]) -> bool:
+def _send(target: Session, data: bytes, doing: str, should_stop: Callable[[], bool]) -> bool:
     """Send whole rows; whether the target was seen to say something meanwhile."""
     pgconn = target.pgconn
     has_spoken = False
@@ -163,11 +208,11 @@ def _send(target: Session, data: bytes, should_stop: Callable[[], bool]) -> bool
             elif not writable and should_stop():
                 raise StoppedWaitingError
     except psycopg.Error as error:
-        raise explain(error, Side.TARGET, "sending rows") from None
+        raise explain(error, Side.TARGET, doing) from None
     return has_spoken
 
 
-def _wait_readable(session: Session, side: Side, should_stop: Callable[[], bool]) -> None:
+def _wait_readable(session: Session, side: Side, doing: str, should_stop: Callable[[], bool]) -> None:
     readable, _, _ = select.select([session.pgconn.socket], [], [], _WAIT_SECONDS)
     if should_stop():
         raise StoppedWaitingError
@@ -175,7 +220,7 @@ def _wait_readable(session: Session, side: Side, should_stop: Callable[[], bool]
         try:
             session.pgconn.consume_input()
         except psycopg.Error as error:
-            raise explain(error, side, "copying") from None
+            raise explain(error, side, doing) from None
 
 
 def _finish(session: Session, side: Side, doing: str, should_stop: Callable[[], bool]) -> None:
@@ -183,7 +228,7 @@ def _finish(session: Session, side: Side, doing: str, should_stop: Callable[[], 
     failed: pq.abc.PGresult | None = None
     while True:
         while session.pgconn.is_busy():
-            _wait_readable(session, side, should_stop)
+            _wait_readable(session, side, doing, should_stop)
         result = session.pgconn.get_result()
         if result is None:
             break

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from engine.connection.endpoint import Endpoint
 from engine.connection.session import open_session
+from engine.replication.deferred_state import DeferredStep, DeferredStore
 from engine.replication.slots import drop_slot, list_slots, require_subscription_name
 from engine.replication.state import StateStore
 
@@ -16,6 +17,8 @@ class Dropped:
 
     slots: tuple[str, ...]
     had_state: bool
+    not_built: tuple[DeferredStep, ...]
+    """What a restored schema still lacked; with the state, the record of it is gone."""
 
 
 def drop_subscription(source: Endpoint, target: Endpoint, subscription: str) -> Dropped:
@@ -35,4 +38,7 @@ def drop_subscription(source: Endpoint, target: Endpoint, subscription: str) -> 
             slots = tuple(sorted(list_slots(source_session, subscription)))
             for slot in slots:
                 drop_slot(source_session, slot)
-        return Dropped(slots, state.forget() if state.exists() else False)
+        deferred = DeferredStore(target_session, subscription)
+        not_built = deferred.unfinished()
+        deferred.forget()
+        return Dropped(slots, state.forget() if state.exists() else False, not_built)

@@ -3,9 +3,10 @@
 Threads and what each owns:
 
     livesync-engine    this module: the lock, the control sessions, orders, metrics, snapshots
-    livesync-apply     one ApplyWorker: the apply stream's target session and position
-    livesync-receive   one per stream: the walsender connection (engine.replication.receive)
+    livesync-apply     one ApplyWorker: the apply stream's walsender connection and its batches
+    livesync-write     one per stream: the target session that batches are written with
     livesync-sync-N    the SyncPool: one table at a time each
+    livesync-index-N   DeferredBuilds: what a restored schema put off until the copy
 
 A failure of one part restarts that part: an apply worker that lost a connection is run again after a
 pause while copies go on; a sync worker puts its table back; lost control sessions are opened again. Only
@@ -42,15 +43,18 @@ from engine.feed import Feed
 from engine.lsn import format_lsn, parse_lsn
 from engine.replication.apply_worker import ApplyWorker
 from engine.replication.bootstrap import TableSet, clean_up_sync_slots, refresh_tables, take_over
+from engine.replication.deferred_builds import DeferredBuilds
+from engine.replication.deferred_state import DeferredStore
 from engine.replication.handover import HandoverQueue
 from engine.replication.monitor import Monitor
 from engine.replication.partitions import PartitionWatch
+from engine.replication.schema_restore import restore_schema
 from engine.replication.slots import apply_slot_name, drop_slot, list_slots, sync_slot_name
 from engine.replication.state import EpochLostError, StateStore, TableRow
 from engine.replication.stream import StreamEndedError, stream_ended_failure
 from engine.replication.subscription import Running, SubscriptionConfig
 from engine.replication.sync_pool import SyncPool
-from engine.replication.waits import end_remainder, is_any_working, what_it_waits_for
+from engine.replication.waits import end_forgotten, end_remainder, is_any_working, what_it_waits_for
 from engine.snapshot import Event, Lag, Phase, Severity, Snapshot, TableState
 
 _TICK_SECONDS = 0.2
@@ -124,6 +128,7 @@ class Engine:
         self._running: Running | None = None
         self._apply: _ApplyThread | None = None
         self._pool: SyncPool | None = None
+        self._deferred: DeferredBuilds | None = None
         self._published: TableSet | None = None
         self._partitions = PartitionWatch()
         self._control_pid: int | None = None
@@ -228,6 +233,8 @@ class Engine:
 
     def _hold(self, source: Session, target: Session) -> None:
         state = StateStore(target, self._config.subscription)
+        with deadline(_CONTROL_SECONDS, target):
+            self._end_forgotten(target)
         if self._running is None:
             if not self._begin(source, target, state):
                 return
@@ -247,6 +254,7 @@ class Engine:
                     self._look_at_apply(target)
                     self._look_at_syncs(source, target)
                     self._look_at_partitions(source)
+                    self._end_forgotten(target)
                     last_metrics = time.monotonic()
             self._settle_phase()
             self._publish()
@@ -271,6 +279,8 @@ class Engine:
     def _begin(self, source: Session, target: Session, state: StateStore) -> bool:
         """Take the subscription over and start the workers; False when stopped meanwhile."""
         config = self._config
+        if config.restores_schema:
+            restore_schema(config, source, target, state, self._feed)
         taken = take_over(
             config,
             source,
@@ -284,10 +294,21 @@ class Engine:
         tables = refresh_tables(
             config, source, target, state, first_position=taken.position if taken.is_new else None
         )
-        rows = clean_up_sync_slots(config, source, state, tables.rows)
+        rows = clean_up_sync_slots(config, source, target, state, tables.rows)
         self._monitor.load(rows)
+        stop = threading.Event()
+        self._deferred = DeferredBuilds(
+            target=config.target,
+            subscription=config.subscription,
+            epoch=taken.epoch,
+            feed=self._feed,
+            monitor=self._monitor,
+            stop=stop,
+            builds_at_a_time=config.index_jobs,
+            maintenance_work_mem=config.maintenance_work_mem,
+        )
         self._running = Running(
-            config, taken.epoch, self._feed, self._monitor, HandoverQueue(), threading.Event()
+            config, taken.epoch, self._feed, self._monitor, HandoverQueue(), stop, self._deferred
         )
         self._published = tables
         self._feed.emit(
@@ -295,6 +316,9 @@ class Engine:
             f"Subscription {config.subscription} {'started' if taken.is_new else 'goes on'} at "
             f"{format_lsn(taken.position)} with {len(rows)} tables",
         )
+        deferred = DeferredStore(target, config.subscription)
+        deferred.try_again()
+        self._deferred.start(deferred.steps())
         self._apply = _ApplyThread(self._running, self._report_apply_failure)
         self._apply.start()
         self._pool = SyncPool(self._running)
@@ -325,6 +349,7 @@ class Engine:
         if self._running is None:
             return
         self._running.stop.set()
+        self._running.deferred.join(_JOIN_SECONDS)
         if self._apply is not None:
             self._apply.join(_JOIN_SECONDS)
         if self._pool is not None:
@@ -408,7 +433,8 @@ class Engine:
     def _mind_workers(self) -> None:
         assert self._apply is not None
         assert self._pool is not None
-        fatal = self._apply.fatal or self._pool.fatal
+        assert self._deferred is not None
+        fatal = self._apply.fatal or self._pool.fatal or self._deferred.fatal
         if fatal is not None:
             raise fatal
 
@@ -453,12 +479,18 @@ class Engine:
     def _look_at_syncs(self, source: Session, target: Session) -> None:
         """Cut a table's sync off from servers that both wait for it while it waits for them."""
         assert self._pool is not None
-        for sessions in self._pool.at_work():
+        assert self._deferred is not None
+        for sessions in (*self._pool.at_work(), *self._deferred.at_work()):
             if sessions.still_seconds > _FORGOTTEN_SECONDS and not (
                 is_any_working(source, Side.SOURCE, sessions.pids(Side.SOURCE))
                 or is_any_working(target, Side.TARGET, sessions.pids(Side.TARGET))
             ):
                 sessions.cut_off()
+
+    def _end_forgotten(self, target: Session) -> None:
+        """Clear what a dead link left in our own way."""
+        if ended := end_forgotten(target, _FORGOTTEN_SECONDS):
+            self._feed.emit(Severity.WARNING, f"Ended {ended} forgotten sessions of ours on the target")
 
     def _look_at_partitions(self, source: Session) -> None:
         """Say which rows came to or left a published table without a change that tells so."""
@@ -490,7 +522,11 @@ class Engine:
 
     def _publish(self) -> None:
         now = time.monotonic()
-        tables = self._monitor.tables()
+        building = {} if self._deferred is None else self._deferred.activities()
+        tables = tuple(
+            replace(table, activity=building[table.source_oid]) if table.source_oid in building else table
+            for table in self._monitor.tables()
+        )
         copied_bytes = sum(table.bytes_copied for table in tables)
         self._samples.append((now, self._monitor.changes_applied, copied_bytes))
         while len(self._samples) > 2 and now - self._samples[0][0] > _RATE_WINDOW_SECONDS:
@@ -522,6 +558,8 @@ class Engine:
                 failure=self._current_failure(),
                 retry_at_monotonic_seconds=self._retry_at or (None if apply is None else apply.retry_at),
                 waiting_for=self._waiting_for,
+                objects_to_build=0 if self._deferred is None else self._deferred.remaining,
+                objects_failed=0 if self._deferred is None else self._deferred.failed,
             )
         )
 

@@ -9,7 +9,9 @@ What each piece is for, and who writes it:
     any crash the rows and the position agree.
 ``subscription_rel``
     One row a table: letter, position, error. A table's own worker writes it together with the rows it
-    copied or applied; the apply worker writes the last step, s to r, together with its position.
+    copied or applied; the apply worker writes the last step, s to r, together with its position. A table
+    that several sessions copy is marked ``copy_again`` before the first of them commits rows, and f is
+    recorded after the last: in between it holds some of its rows, and the next copy empties it.
 
 A commit whose answer was lost is in doubt: the server may be carrying it out at this moment. Reading the
 row it writes without more would show the state before it, and the same rows would be applied twice. So
@@ -31,6 +33,7 @@ from datetime import datetime
 from importlib import resources
 
 import psycopg
+from psycopg import sql
 
 from engine.catalog.table import TableName
 from engine.catalog.table_map import TableMap
@@ -138,6 +141,12 @@ update _ts_live_sync.subscription_rel
  where subname = %s and rrelid = %s and state in ('i', 'd')
 """
 
+_REPLACE_BY_NEXT_COPY = """
+update _ts_live_sync.subscription_rel
+   set copy_again = true
+ where subname = %s and rrelid = %s and state = 'd'
+"""
+
 _WRITE_COPIED = """
 update _ts_live_sync.subscription_rel
    set state = 'f', lsn = %s, rows_copied = %s, bytes_copied = %s, copy_again = false,
@@ -204,6 +213,13 @@ HOLDS_EPOCH = """
 select 1 from _ts_live_sync.subscription where subname = %s and epoch = %s for share
 """
 """Ends a table sync's transaction: waits for a take-over in progress, finds nothing after one."""
+
+_COMMIT_OWNED = """
+select 1 / pg_catalog.count(*)
+  from (select from _ts_live_sync.subscription where subname = {} and epoch = {} for share) held;
+commit
+"""
+"""Of a script, what follows an error is not run: no row means no commit."""
 
 _FORGET = """
 with tables as (delete from _ts_live_sync.subscription_rel where subname = %(subscription)s),
@@ -505,6 +521,16 @@ class StateStore:
             self._run(_BEGIN_COPY, (self._subscription, oid), "recording the start of a copy"), oid
         )
 
+    def replace_by_next_copy(self, oid: int) -> None:
+        """Record that the target table may hold part of the rows from now on, until f is recorded.
+
+        Raises:
+            ConnectionFailedError: It is not in d by now; the transaction must be rolled back.
+        """
+        self._expect_one(
+            self._run(_REPLACE_BY_NEXT_COPY, (self._subscription, oid), "recording the start of a copy"), oid
+        )
+
     def _expect_one(self, cursor: psycopg.Cursor[tuple[object, ...]], oid: int) -> None:
         if cursor.rowcount != 1:
             raise ConnectionFailedError(
@@ -517,7 +543,7 @@ class StateStore:
             )
 
     def write_copied(self, oid: int, lsn: int, rows: int, size_bytes: int) -> None:
-        """Move a table from d to f; part of the transaction that copied its rows.
+        """Move a table from d to f, in the transaction that copied its rows or after those that did.
 
         Raises:
             ConnectionFailedError: It is not in d by now; the transaction must be rolled back.
@@ -600,6 +626,21 @@ class StateStore:
         """
         if self._run(HOLDS_EPOCH, (self._subscription, epoch), "checking ownership").fetchone() is None:
             raise EpochLostError(self._subscription)
+
+    def commit_owned(self, epoch: int, doing: str) -> None:
+        """:meth:`require_epoch` and commit in one message: a link that dies in between leaves no row locked.
+
+        Raises:
+            EpochLostError: Another engine has taken over; the transaction must be rolled back.
+            EngineError: The target failed; whether it committed is known after reconnecting.
+        """
+        statement = sql.SQL(_COMMIT_OWNED).format(sql.Literal(self._subscription), sql.Literal(epoch))
+        try:
+            self._session.execute(statement)
+        except psycopg.errors.DivisionByZero:
+            raise EpochLostError(self._subscription) from None
+        except psycopg.Error as error:
+            raise explain(error, Side.TARGET, doing) from None
 
     def forget(self) -> bool:
         """Delete everything about the subscription; drop the schema when it was the last.

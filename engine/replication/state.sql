@@ -56,3 +56,24 @@ create table if not exists _ts_live_sync.subscription_rel (
     updated_at timestamptz not null default pg_catalog.now(),
     primary key (subname, rrelid)
 );
+
+-- One row a step of the schema that `run --schema` puts off until rows are there, with pg_dump's statement.
+create table if not exists _ts_live_sync.deferred (
+    subname text not null,
+    -- An order that works.
+    position int not null,
+    kind text not null,
+    name text not null,
+    statement text not null,
+    -- Oids of the source's tables it is about, with the partitioned tables above them.
+    source_tables oid[] not null,
+    -- Of those, the tables whose catch-up waits for it.
+    needed_by oid[] not null,
+    -- Positions of the steps that come first.
+    requires int[] not null,
+    -- done is written by the transaction that runs the statement.
+    state text not null default 'pending' check (state in ('pending', 'done', 'failed')),
+    last_error text,
+    updated_at timestamptz not null default pg_catalog.now(),
+    primary key (subname, position)
+);

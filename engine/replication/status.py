@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from engine.connection.session import Session
+from engine.replication.deferred_state import DeferredStep, DeferredStore, StepState
 from engine.replication.refresh import unknown_subscription
 from engine.replication.slots import list_slots, require_subscription_name
 from engine.replication.state import StateStore, TableRow
@@ -38,10 +39,18 @@ class SubscriptionStatus:
     slots: tuple[SlotStatus, ...] | None
     """None when no source was given."""
 
+    not_built: tuple[DeferredStep, ...] = ()
+    """What a restored schema still lacks, pending or refused by the target."""
+
     @property
     def tables_set_aside(self) -> tuple[TableRow, ...]:
         """Tables that stopped with an error of their own."""
         return tuple(table for table in self.tables if table.last_error is not None)
+
+    @property
+    def objects_failed(self) -> tuple[DeferredStep, ...]:
+        """Indexes, constraints and others that the target refused."""
+        return tuple(step for step in self.not_built if step.state is StepState.FAILED)
 
     @property
     def lag_bytes(self) -> int | None:
@@ -85,4 +94,5 @@ def read_status(target: Session, subscription: str, source: Session | None = Non
         last_error=row.last_error,
         tables=state.tables(),
         slots=slots,
+        not_built=DeferredStore(target, subscription).unfinished(),
     )

@@ -15,6 +15,7 @@ from types import TracebackType
 import psycopg
 from psycopg import pq, sql
 
+from engine.connection.deadline import deadline
 from engine.connection.endpoint import Endpoint
 from engine.connection.explain import explain
 from engine.connection.session import Session, open_session
@@ -24,6 +25,9 @@ from engine.replication.protocol import encode_status_update
 
 SLOT_LOCK_TIMEOUT_SECONDS = 2
 """How long one attempt at creating a slot waits for running transactions before it says who they are."""
+
+_CREATE_SECONDS = 120.0
+"""How long one attempt may take in all: besides waiting for transactions the source reads some WAL."""
 
 _BURST_MESSAGES = 1000
 """Messages read before looking at anything else: some milliseconds."""
@@ -130,7 +134,8 @@ class ReplicationConnection:
         )
         while not should_stop():
             try:
-                row = self._session.execute(statement).fetchone()
+                with deadline(_CREATE_SECONDS, self._session):
+                    row = self._session.execute(statement).fetchone()
             except psycopg.Error as error:
                 if error.sqlstate == _LOCK_NOT_AVAILABLE:
                     on_blocked()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from engine.catalog.table_map import TableMap
 from engine.connection.endpoint import Endpoint
 from engine.feed import Feed
+from engine.replication.deferred_builds import DeferredBuilds
 from engine.replication.handover import HandoverQueue
 from engine.replication.monitor import Monitor
 
@@ -27,6 +28,14 @@ class SubscriptionConfig:
     table_map: TableMap
     sync_workers: int = 4
     copy_data: bool = True
+    restores_schema: bool = False
+    """Whether the first start restores the source's schema on the target."""
+
+    index_jobs: int = 2
+    """How many indexes and constraints of a restored schema are built at a time."""
+
+    maintenance_work_mem: str | None = None
+    """Setting of the sessions that build them, in PostgreSQL's units; None for the server's."""
 
     def with_table_map(self, table_map: TableMap) -> SubscriptionConfig:
         """The same with another map."""
@@ -43,6 +52,7 @@ class Running:
     monitor: Monitor
     handover: HandoverQueue
     stop: threading.Event
+    deferred: DeferredBuilds
 
     @property
     def subscription(self) -> str:

@@ -1,4 +1,9 @@
-"""Worker threads that sync tables, largest first, each table on its own until it is in s."""
+"""Worker threads that sync tables, largest first, each table on its own until it is in s.
+
+A worker that finds no table to begin helps with the ranges of one that another worker copies, so that never
+more streams than there are workers read the source. A table has one worker at a time, also when it is taken
+out of the publication and comes back meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ from engine.errors import EngineError, Failure, Retry, TableError, internal_fail
 from engine.replication.drift import with_fitting_hint
 from engine.replication.pipeline import StoppedWaitingError
 from engine.replication.publication import PublishedTable
+from engine.replication.range_copy import CopiesAtWork
 from engine.replication.slots import drop_slot, sync_slot_name
 from engine.replication.state import EpochLostError, StateStore, TableRow
 from engine.replication.stream import StreamEndedError, stream_ended_failure
@@ -47,6 +53,8 @@ class SyncPool:
         self._active: set[int] = set()
         self._sessions: dict[int, SyncSessions] = {}
         self._dropped: set[int] = set()
+        self._copies = CopiesAtWork()
+        self._helping = 0
         self._paused = False
         self._fatal: EngineError | None = None
         self._threads = [
@@ -82,8 +90,8 @@ class SyncPool:
 
     @property
     def busy(self) -> int:
-        """Workers that have a table."""
-        return len(self._active)
+        """Workers that have a table or help with one."""
+        return len(self._active) + self._helping
 
     def at_work(self) -> list[SyncSessions]:
         """The sessions of the tables that workers have."""
@@ -104,9 +112,10 @@ class SyncPool:
 
     def _work(self) -> None:
         running = self._running
-        while not running.stop.wait(_POLL_SECONDS if self._peek() is None else 0):
+        while not running.stop.wait(0 if self._has_table_to_begin() else _POLL_SECONDS):
             item = self._take()
             if item is None:
+                self._help()
                 continue
             try:
                 again = self._sync(item)
@@ -118,22 +127,39 @@ class SyncPool:
                     if item.oid not in self._dropped:
                         insort(self._waiting, item)
 
-    def _peek(self) -> _Waiting | None:
-        now = time.monotonic()
+    def _help(self) -> None:
+        copy = self._copies.join()
+        if copy is None:
+            return
         with self._lock:
-            if self._paused:
-                return None
-            return next((item for item in self._waiting if item.not_before <= now), None)
+            self._helping += 1
+        try:
+            copy.help(should_leave=self._has_table_to_begin)
+        finally:
+            with self._lock:
+                self._helping -= 1
+
+    def _has_table_to_begin(self) -> bool:
+        with self._lock:
+            return self._next() is not None
 
     def _take(self) -> _Waiting | None:
-        now = time.monotonic()
         with self._lock:
-            for position, item in enumerate(self._waiting):
-                if item.not_before <= now and not self._paused:
-                    self._active.add(item.oid)
-                    self._sessions.setdefault(item.oid, SyncSessions()).moved()
-                    return self._waiting.pop(position)
-        return None
+            item = self._next()
+            if item is not None:
+                self._waiting = [other for other in self._waiting if other is not item]
+                self._active.add(item.oid)
+                self._sessions.setdefault(item.oid, SyncSessions()).moved()
+            return item
+
+    def _next(self) -> _Waiting | None:
+        """The largest table whose time has come; to be called with the lock."""
+        if self._paused:
+            return None
+        now = time.monotonic()
+        return next(
+            (item for item in self._waiting if item.not_before <= now and item.oid not in self._active), None
+        )
 
     def _sync(self, item: _Waiting) -> bool:
         """Sync one table; whether it should be tried again."""
@@ -143,7 +169,7 @@ class SyncPool:
             row = self._read(item.oid, sessions)
             # A table in s or r is the apply stream's, also when we never heard that our commit got through.
             if row is not None and row.last_error is None and row.state in _STATES_TO_SYNC:
-                TableSync(running, row, item.published, sessions).run()
+                TableSync(running, row, item.published, sessions, self._copies).run()
             else:
                 # Its sync may have been cut off after its last commit, before it dropped its slot.
                 self._drop_slot(item.oid, sessions)

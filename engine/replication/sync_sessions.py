@@ -23,7 +23,7 @@ _END_SECONDS = 30.0
 
 
 class SyncSessions:
-    """Outlives the attempts at one table; one thread opens sessions, another looks after them."""
+    """Outlives the attempts at one table; its workers open sessions, another thread looks after them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

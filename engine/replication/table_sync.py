@@ -4,8 +4,10 @@ PostgreSQL's own order (``src/backend/replication/logical/tablesync.c``), with t
 ``pg_subscription_rel``:
 
     i  nothing done yet
-    d  copying. One target transaction holds the rows and ends by recording f with the slot's consistent
-       point; a crash before that leaves an empty table and d, and the copy starts over with a new slot.
+    d  copying. Of a small table one target transaction holds the rows and ends by recording f with the
+       slot's consistent point. A large one is copied in ranges, each a transaction of its own, and f is
+       recorded by the last (:mod:`engine.replication.range_copy`). A crash before f leaves d and some of
+       the ranges; copy_again tells that, the table is emptied and the copy starts over with a new slot.
     f  copied. Changes are applied from the slot S of this table; each target transaction records the
        position it reached. A crash goes on from there: S is permanent. Without S it is i again.
     s  in step with the apply stream at lsn; S is dropped. The apply stream takes every later change.
@@ -35,16 +37,18 @@ from engine.lsn import format_lsn
 from engine.replication.apply import REMOVE_FROM_SHARED, PositionLostError
 from engine.replication.batch import CommitPoint, PositionStatement, TableStoppedError
 from engine.replication.change_stream import ChangeStream
-from engine.replication.copy import copy_rows
+from engine.replication.copy import Copied, copy_rows, hold_rows
+from engine.replication.copy_plan import is_worth_cutting, plan_ranges
 from engine.replication.handover import Offer
 from engine.replication.pipeline import StoppedWaitingError
 from engine.replication.publication import PublishedTable, list_published_tables
+from engine.replication.range_copy import CopiesAtWork, CopyTask, RangeCopy, enter_snapshot
 from engine.replication.slots import drop_slot, list_slots, oldest_writer, release_slot, sync_slot_name
 from engine.replication.state import EpochLostError, StateStore, TableRow
 from engine.replication.stream import CreatedSlot, ReplicationConnection
 from engine.replication.subscription import REPLICA_ROLE, Running
 from engine.replication.sync_sessions import SyncSessions
-from engine.replication.target_table import empty_tables, read_target_table
+from engine.replication.target_table import TargetTable, empty_tables, read_target_table
 from engine.replication.write_thread import Written
 from engine.snapshot import Severity, TableState
 
@@ -76,7 +80,12 @@ class TableSync:
     """The sync of one table, run by one worker thread."""
 
     def __init__(
-        self, running: Running, table: TableRow, published: PublishedTable, sessions: SyncSessions
+        self,
+        running: Running,
+        table: TableRow,
+        published: PublishedTable,
+        sessions: SyncSessions,
+        copies: CopiesAtWork,
     ) -> None:
         """Prepare.
 
@@ -85,11 +94,13 @@ class TableSync:
             table: The table as recorded, in i, d or f.
             published: What the publications give out of it.
             sessions: Of this table; knows what earlier attempts left.
+            copies: Where workers without a table find one to help with.
         """
         self._running = running
         self._table = table
         self._published = published
         self._sessions = sessions
+        self._copies = copies
         self._slot = sync_slot_name(running.subscription, table.oid)
         self._said_who_blocks = False
 
@@ -107,6 +118,7 @@ class TableSync:
                 position = self._table.lsn
             else:
                 position = self._copy()
+            self._running.deferred.build_keys(self._table.oid, self._sessions)
             self._require_slot(position)
             self._catch_up(position)
             self._drop_slot()
@@ -251,37 +263,74 @@ class TableSync:
         state: StateStore,
     ) -> None:
         running, table = self._running, self._table
-        try:
-            source.execute("begin isolation level repeatable read, read only")
-            source.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(slot.snapshot)))
-        except psycopg.Error as error:
-            raise explain(error, Side.SOURCE, "taking the slot's snapshot") from None
+        enter_snapshot(source, slot.snapshot)
         # The table may have waited for its slot: its name and columns of this moment are the stream's.
         now = list_published_tables(source, running.config.publications, only_oid=table.oid)
         published = now[0] if now else self._published
         target_table = read_target_table(target, published.name, table.target)
+        running.monitor.copied(table.oid, 0, 0)
+        task = self._task_of_ranges(source, published, target_table, slot, state)
+        if task is not None:
+            copied = self._copy_ranges(source, target, task, state)
         try:
             target.execute("begin")
-            if table.copy_again:
-                empty_tables(target, [target_table], restart_identity=False)
+            if task is None:
+                copied = self._copy_whole(source, target, published, target_table)
         except psycopg.Error as error:
             raise explain(error, Side.TARGET, f"emptying {table.target}") from None
-        copied = copy_rows(
+        state.write_copied(table.oid, slot.consistent_lsn, copied.rows, copied.size_bytes)
+        state.commit_owned(running.epoch, f"committing the copy of {table.source}")
+        self._copied(copied.rows, copied.size_bytes)
+        running.feed.emit(Severity.INFO, f"Copied {table.source}: {copied.rows:,} rows")
+
+    def _copy_whole(
+        self, source: Session, target: Session, published: PublishedTable, target_table: TargetTable
+    ) -> Copied:
+        """Copy all rows in the open transaction."""
+        if self._table.copy_again:
+            empty_tables(target, [target_table], restart_identity=False)
+        return copy_rows(
             source,
             target,
             published,
             target_table,
             on_progress=self._copied,
-            should_stop=running.stopping,
+            should_stop=self._running.stopping,
         )
-        state.write_copied(table.oid, slot.consistent_lsn, copied.rows, copied.size_bytes)
-        state.require_epoch(running.epoch)
+
+    def _task_of_ranges(
+        self,
+        source: Session,
+        published: PublishedTable,
+        target_table: TargetTable,
+        slot: CreatedSlot,
+        state: StateStore,
+    ) -> CopyTask | None:
+        """The table in ranges; None when one transaction is to copy it."""
+        running = self._running
+        # What is committed in parts must be emptied after a failure; rows of other tables must not.
+        if running.config.sync_workers == 1 or not is_worth_cutting(published):
+            return None
+        if state.sharers(self._table.oid):
+            return None
+        hold_rows(source, published, running.stopping)
+        ranges = plan_ranges(source, published, server_version=source.info.server_version)
+        return CopyTask(published, target_table, slot.snapshot, ranges) if len(ranges) > 1 else None
+
+    def _copy_ranges(self, source: Session, target: Session, task: CopyTask, state: StateStore) -> Copied:
+        """Copy the table in ranges, each committed by itself, with workers that have nothing else to do."""
+        table = self._table
         try:
-            target.execute("commit")
+            with target.transaction():
+                if table.copy_again:
+                    empty_tables(target, [task.target_table], restart_identity=False)
+                # Once more: it may have taken hours until the slot was there.
+                self._require_empty(target, shares_target=bool(state.sharers(table.oid)))
+                state.replace_by_next_copy(table.oid)
+                state.require_epoch(self._running.epoch)
         except psycopg.Error as error:
-            raise explain(error, Side.TARGET, f"committing the copy of {table.source}") from None
-        self._copied(copied.rows, copied.size_bytes)
-        running.feed.emit(Severity.INFO, f"Copied {table.source}: {copied.rows:,} rows")
+            raise explain(error, Side.TARGET, f"emptying {table.target}") from None
+        return self._copies.run(RangeCopy(self._running, task, self._sessions), source, target)
 
     def _copied(self, rows: int, size_bytes: int) -> None:
         self._sessions.moved()

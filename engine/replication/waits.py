@@ -32,6 +32,22 @@ select count(*)
 """
 """Of those that wait for their client, none does anything for us."""
 
+_END_FORGOTTEN = """
+with blocker as (
+    select distinct pg_catalog.unnest(pg_catalog.pg_blocking_pids(a.pid)) as pid
+      from pg_catalog.pg_stat_activity a
+     where a.application_name like 'livesync-tui %%' and a.datname = pg_catalog.current_database()
+       and a.wait_event_type = 'Lock'
+)
+select a.pid, pg_catalog.pg_terminate_backend(a.pid)
+  from pg_catalog.pg_stat_activity a
+  join blocker b on b.pid = a.pid
+ where a.application_name like 'livesync-tui %%' and a.usename = current_user
+   and a.state = 'idle in transaction'
+   and a.state_change < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %s)
+"""
+"""A session of ours that neither works nor ends, and in whose way another of ours is."""
+
 _END = """
 select pg_catalog.pg_terminate_backend(pid)
   from pg_catalog.pg_stat_activity
@@ -97,3 +113,25 @@ def end_remainder(session: Session, pid: int | None, side: Side = Side.TARGET) -
         session.execute(_END, (pid,))
     except psycopg.Error as error:
         raise explain(error, side, "ending an earlier session of ours") from None
+
+
+def end_forgotten(target: Session, idle_seconds: float) -> int:
+    """End sessions of ours, of this engine or of one that was killed, that a dead link keeps open.
+
+    The target cannot tell them from living ones while something in between answers for us. They hold the row
+    that a commit would have released, so they are found by who waits for them.
+
+    Args:
+        target: A session that does not wait itself.
+        idle_seconds: How long they must have done nothing inside their transaction.
+
+    Returns:
+        How many were ended.
+
+    Raises:
+        EngineError: The target could not be asked.
+    """
+    try:
+        return len(target.execute(_END_FORGOTTEN, (idle_seconds,)).fetchall())
+    except psycopg.Error as error:
+        raise explain(error, Side.TARGET, "looking for forgotten sessions of ours") from None

@@ -6,17 +6,21 @@ import subprocess
 
 from engine.connection.endpoint import CONNECT_TIMEOUT_SECONDS, Endpoint
 from engine.errors import EngineError, Failure, Retry
-from engine.schema.programs import find_program, program_environment
+from engine.schema.programs import Program, find_program, program_environment
 from engine.schema.script import SchemaScript
 
-_FLAGS = (
-    "--schema-only",
+_OUTPUT_FLAGS = (
     # Roles and grants are the target's own affair; managed targets refuse most of them.
     "--no-owner",
     "--no-privileges",
     "--no-publications",
     "--no-subscriptions",
     "--no-tablespaces",
+)
+"""What is left out of a script; ``pg_restore`` takes the same."""
+
+_DUMP_FLAGS = (
+    "--schema-only",
     "--exclude-schema=_ts_live_sync",
     "--encoding=UTF8",
     # An ALTER TABLE that is stuck on the source must not hang the wizard without a word.
@@ -26,15 +30,25 @@ _FLAGS = (
 
 _NO_TABLE_ACCESS_METHOD_SINCE = 15
 
-_SINCE_17 = "SET transaction_timeout = 0;\n"
+_SETTING_SINCE_17 = "SET transaction_timeout = 0;\n"
 """pg_dump 17 begins every script with it; a target older than that would refuse the script."""
+
+
+def output_flags(program: Program) -> list[str]:
+    """What to leave out of a script that ``program``, a pg_dump or pg_restore, writes."""
+    flags = list(_OUTPUT_FLAGS)
+    if program.version[0] >= _NO_TABLE_ACCESS_METHOD_SINCE:
+        flags.append("--no-table-access-method")
+    return flags
+
+
+def for_any_target(script: str, program: Program) -> str:
+    """The script that ``program`` wrote without what only targets of its own version understand."""
+    return script.replace(_SETTING_SINCE_17, "", 1) if program.version[0] >= 17 else script
 
 
 def dump_schema(endpoint: Endpoint, source_version_number: int) -> SchemaScript:
     """Dump the schema of a whole database as an SQL script.
-
-    The password goes to pg_dump by its environment; the command line, which everybody on this machine can
-    read, has none.
 
     Args:
         endpoint: The database.
@@ -45,18 +59,40 @@ def dump_schema(endpoint: Endpoint, source_version_number: int) -> SchemaScript:
         EngineError: pg_dump failed; the detail is what it said.
     """
     program = find_program("pg_dump", source_version_number // 10000)
-    flags = list(_FLAGS)
-    if program.version[0] >= _NO_TABLE_ACCESS_METHOD_SINCE:
-        flags.append("--no-table-access-method")
+    # A database in SQL_ASCII may hold anything; it has to come out as it went in.
+    text = run_pg_dump(endpoint, program).decode("utf-8", "surrogateescape")
+    return SchemaScript(for_any_target(text, program), program.version_line)
+
+
+def run_pg_dump(endpoint: Endpoint, program: Program, *flags: str) -> bytes:
+    """Run pg_dump over the schema of a whole database.
+
+    The password goes to pg_dump by its environment; the command line, which everybody on this machine can
+    read, has none.
+
+    Args:
+        endpoint: The database.
+        program: A pg_dump that is new enough for it.
+        flags: Beside those that every dump of a schema has, such as the format.
+
+    Returns:
+        What it wrote.
+
+    Raises:
+        EngineError: It failed; the detail is what it said.
+    """
     try:
         finished = subprocess.run(
-            [program.path, *flags, f"--dbname={endpoint.conninfo()}"],
+            [
+                program.path,
+                *_DUMP_FLAGS,
+                *output_flags(program),
+                *flags,
+                f"--dbname={endpoint.conninfo()}",
+            ],
             env=program_environment(endpoint.environment(), CONNECT_TIMEOUT_SECONDS),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            # A database in SQL_ASCII may hold anything; it has to come out as it went in.
-            encoding="utf-8",
-            errors="surrogateescape",
             check=False,
         )
     except OSError as error:
@@ -67,11 +103,10 @@ def dump_schema(endpoint: Endpoint, source_version_number: int) -> SchemaScript:
         raise EngineError(
             Failure(
                 title=f"pg_dump could not read the schema of the {endpoint.side.value}",
-                detail=finished.stderr.strip(),
+                detail=finished.stderr.decode("utf-8", "replace").strip(),
                 hint=program.hint(),
                 side=endpoint.side,
                 retry=Retry.MANUAL,
             )
         )
-    text = finished.stdout.replace(_SINCE_17, "", 1) if program.version[0] >= 17 else finished.stdout
-    return SchemaScript(text, program.version_line)
+    return finished.stdout

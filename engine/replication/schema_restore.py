@@ -1,0 +1,105 @@
+"""Brings the source's schema to an empty target at the first start, and records what waits for rows.
+
+One transaction of psql makes tables, types, functions and views and records the steps that are put off
+(:mod:`engine.schema.deferral`). A crash leaves either nothing or both, so a later start sees by the tables
+whether there is anything to do.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from engine.catalog.tables import missing_tables
+from engine.checks.subscription import require_different_databases, require_publications, require_source_ready
+from engine.connection.session import Session
+from engine.errors import BlockedError, EngineError, Failure, Retry, Side
+from engine.feed import Feed
+from engine.replication.deferred_state import DeferredStore, insert_script
+from engine.replication.publication import list_published_tables
+from engine.replication.slots import require_subscription_name
+from engine.replication.state import StateStore
+from engine.replication.subscription import SubscriptionConfig
+from engine.schema.archive import dump_archive
+from engine.schema.deferral import plan_deferral
+from engine.schema.restore import apply_script
+from engine.snapshot import Severity
+
+
+def restore_schema(
+    config: SubscriptionConfig, source: Session, target: Session, state: StateStore, feed: Feed
+) -> None:
+    """Restore the schema unless that was done before or the tables are there.
+
+    Args:
+        config: What the user asked for; without a table map.
+        source: A session on the source.
+        target: The session that holds the subscription's lock from now on.
+        state: Over ``target``.
+        feed: Told what was done, or why nothing.
+
+    Raises:
+        UsageError, BlockedError: A precondition of the start does not hold, or only some tables are there;
+            nothing was changed.
+        EngineError: A program or a server failed; the target has nothing of the schema.
+    """
+    require_subscription_name(config.subscription)
+    if state.exists() and (
+        state.read() is not None or DeferredStore(target, config.subscription).steps() != ()
+    ):
+        return
+    require_different_databases(source, target)
+    require_publications(source, config.publications)
+    require_source_ready(source)
+    published = [table.name for table in list_published_tables(source, config.publications)]
+    missing = set(missing_tables(target, published))
+    present = [name for name in published if name not in missing]
+    if present and missing:
+        raise BlockedError(
+            Failure(
+                title=f"The target has {len(present)} of the published tables, such as {present[0]}, "
+                f"and lacks {len(missing)}, such as {min(missing)}",
+                hint="Empty the target for --schema, or restore the rest by hand and run without --schema",
+                side=Side.TARGET,
+                retry=Retry.MANUAL,
+            )
+        )
+    if not published:
+        return  # Taking over says so.
+    if present:
+        feed.emit(
+            Severity.INFO, "The published tables are on the target already; the schema is left as it is"
+        )
+        return
+    state.create()
+    state.lock()
+    feed.emit(Severity.INFO, "Reading the schema of the source")
+    archive = dump_archive(config.source, source.info.server_version)
+    steps = plan_deferral(source, archive)
+    record = resources.files("engine.replication").joinpath("state.sql").read_text()
+    # The record first: the script ends with psql's own commands.
+    outcome = apply_script(
+        config.target,
+        "".join(
+            (
+                record,
+                "set standard_conforming_strings = on;\n",
+                insert_script(config.subscription, steps),
+                archive.pre_data,
+            )
+        ),
+    )
+    if not outcome.applied:
+        raise EngineError(
+            Failure(
+                title="The schema could not be restored on the target; nothing was changed",
+                detail=outcome.error,
+                hint="Mend that, or restore the schema by hand and run without --schema",
+                side=Side.TARGET,
+                retry=Retry.MANUAL,
+            )
+        )
+    feed.emit(
+        Severity.INFO,
+        f"Schema restored ({archive.pg_dump}); {len(steps)} indexes, constraints and other objects wait "
+        "for the rows",
+    )
