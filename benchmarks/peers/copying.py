@@ -48,21 +48,30 @@ class CopyPeer(Protocol):
 
 
 class LivesyncCopy:
-    """From the start of the process (and of the schema's dump) until every table is in state r."""
+    """``run``, from the start of its process until every table is in state r and has its indexes."""
 
-    name = "livesync-tui"
+    def __init__(self, *, rows_alone: bool, vacuums: bool = False) -> None:
+        """Choose what is done.
 
-    def __init__(self, *, rows_alone: bool) -> None:
+        Args:
+            rows_alone: The tables are there; otherwise ``--schema`` makes them.
+            vacuums: VACUUM ANALYZE is part of it, because a peer cannot do without.
+        """
         self._rows_alone = rows_alone
+        self._vacuums = vacuums
+        self.name = "livesync-tui, vacuumdb" if vacuums else "livesync-tui"
 
     def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> float:
         """See `CopyPeer`."""
         started = time.monotonic()
-        # `run` copies into what is there: the schema is made first, with all its indexes.
-        if not self._rows_alone:
-            restore_schema(schema_of(source, with_indexes=True), target)
-        with closing(Livesync(source, target, directory)) as subscriber:
-            return _until_ready(subscriber, started)
+        restores_schema = not self._rows_alone
+        with closing(Livesync(source, target, directory, restores_schema=restores_schema)) as subscriber:
+            seconds = _until_ready(subscriber, started)
+        if self._vacuums:
+            started = time.monotonic()
+            target.run("vacuumdb", "--analyze", "--quiet", f"--jobs={_JOBS}", "--dbname", target.name)
+            seconds += time.monotonic() - started
+        return seconds
 
 
 class NativeCopy:
@@ -157,6 +166,11 @@ class Pgcopydb:
             if not line[:1].isdigit()
         )
 
+    @property
+    def vacuums(self) -> bool:
+        """Whether it vacuums and cannot be told not to; the others do not."""
+        return self._program is not None and "--skip-vacuum" not in self._said("clone", "--help")
+
     def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> float:
         """See `CopyPeer`."""
         if self._program is None:
@@ -172,8 +186,7 @@ class Pgcopydb:
             ),
             encoding="utf-8",
         )
-        # The others do not vacuum either.
-        flags = ["--skip-vacuum"] if "--skip-vacuum" in self._said("clone", "--help") else []
+        flags = [] if self.vacuums else ["--skip-vacuum"]
         started = time.monotonic()
         with log.open("wb") as output:
             finished = subprocess.run(

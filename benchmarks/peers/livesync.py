@@ -24,17 +24,25 @@ select count(*),
   from _ts_live_sync.subscription_rel
 """
 
+_DEFERRED = """
+select count(*) filter (where state <> 'done'), string_agg(name || ': ' || last_error, '; ')
+  from _ts_live_sync.deferred
+"""
+
 
 class Livesync:
     """A `Subscriber`: ours, with its default flags."""
 
     name = "livesync-tui"
 
-    def __init__(self, source: Database, target: Database, directory: Path) -> None:
+    def __init__(
+        self, source: Database, target: Database, directory: Path, *, restores_schema: bool = False
+    ) -> None:
         self.source = source
         self.target = target
         self.subscription = target.name
         self.slot_name = apply_slot_name(self.subscription)
+        self._flags = ("--schema",) if restores_schema else ()
         self._log = directory / f"{target.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -64,7 +72,7 @@ class Livesync:
 
     def start(self) -> None:
         """Start the process."""
-        self._process = self._command("run", "--publication", PUBLICATION)
+        self._process = self._command("run", "--publication", PUBLICATION, *self._flags)
 
     def require_alive(self) -> None:
         """Raise `BenchmarkError` when the process has ended."""
@@ -72,7 +80,7 @@ class Livesync:
             raise BenchmarkError(f"{self.name} ended:\n{tail(self._log)}")
 
     def wait_until_ready(self) -> float:
-        """Wait until every table is in state r; the monotonic time of that, in seconds."""
+        """Wait until every table is in state r and its indexes are there; the monotonic time, in seconds."""
         with self.target.connect() as connection:
             return wait_until(lambda: self._is_ready(connection), f"{self.name} to have all tables ready")
 
@@ -80,13 +88,18 @@ class Livesync:
         self.require_alive()
         try:
             row = connection.execute(_STATES).fetchone()
+            deferred = connection.execute(_DEFERRED).fetchone()
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName):
             return False  # It has just begun.
         assert row is not None
+        assert deferred is not None
         tables, unready, errors = row
+        unbuilt, refusals = deferred
         if errors:
             raise BenchmarkError(f"{self.name} set tables aside: {errors}")
-        return bool(tables) and unready == 0
+        if refusals:
+            raise BenchmarkError(f"{self.name} could not build {refusals}")
+        return bool(tables) and unready == 0 and unbuilt == 0
 
     def stop(self) -> None:
         """SIGTERM, and wait for its end."""
