@@ -90,11 +90,14 @@ class Applier:
         self._sharers = sharers
         self._pipeline = Pipeline(session, should_stop)
         self._tolerates_missing_rows = tolerates_missing_rows
-        self._bulk = BulkWriter(session, should_stop)
+        self._bulk = BulkWriter(session, on_progress=self._moved, should_stop=should_stop)
         self._names: dict[int, TableName] = {}
         self._single_batches: dict[TableName, int] = {}
         self._in_transaction = False
         self._on_progress: Callable[[], None] = lambda: None
+
+    def _moved(self) -> None:
+        self._on_progress()
 
     def describe(self, relation: Relation, target: TableName) -> ChangeStatements:
         """How changes of ``relation`` are written into ``target``, as the target's catalogs say now.

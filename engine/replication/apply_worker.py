@@ -80,6 +80,8 @@ class ApplyWorker:
         self._session: Session | None = None
         self._earlier_pid: int | None = None
         self._stream: ChangeStream | None = None
+        self._connection: ReplicationConnection | None = None
+        self._source_pid: int | None = None
         self._promoting: set[int] = set()
         self.durable_lsn: int | None = None
         self.last_commit_at: datetime | None = None
@@ -104,6 +106,24 @@ class ApplyWorker:
         """How long the batch at hand has been written; it takes long only where the target waits."""
         stream = self._stream
         return 0.0 if stream is None else stream.writing_seconds
+
+    @property
+    def source_pid(self) -> int | None:
+        """Backend of the walsender; safe from any thread."""
+        with self._session_lock:
+            return self._source_pid
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long the source has said nothing, although it was asked; safe from any thread."""
+        stream = self._stream
+        return 0.0 if stream is None else stream.silent_seconds
+
+    def cut_off_source(self) -> None:
+        """End the connection to a source that does not know of it any more; safe from any thread."""
+        with self._session_lock:
+            if self._connection is not None:
+                shut_down(self._connection.session.pgconn)
 
     def cut_off(self) -> None:
         """End the connection to a target that does not know of it any more; safe from any thread."""
@@ -143,7 +163,8 @@ class ApplyWorker:
             running.handover.on_offer = stream.wake
             self._on_streaming()
             with self._session_lock:
-                self._session, self._stream = session, stream
+                self._session, self._stream, self._connection = session, stream, connection
+                self._source_pid = connection.session.info.backend_pid
             try:
                 self._apply(stream)
             except PositionLostError:
@@ -155,6 +176,8 @@ class ApplyWorker:
             else:
                 return
             finally:
+                with self._session_lock:
+                    self._connection = self._source_pid = None
                 stream.close()
                 with self._session_lock:
                     self._session = self._stream = None

@@ -60,8 +60,11 @@ class _Stage:
 class BulkWriter:
     """Owns the temporary tables and the savepoint of one target session."""
 
-    def __init__(self, session: Session, should_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, session: Session, *, on_progress: Callable[[], None], should_stop: Callable[[], bool]
+    ) -> None:
         self._session = session
+        self._on_progress = on_progress
         self._should_stop = should_stop
         self._stages: OrderedDict[tuple[object, ...], _Stage] = OrderedDict()
         self._at_savepoint = self._stages.copy()
@@ -84,7 +87,7 @@ class BulkWriter:
         """
         script, self._script = self._script, []
         if script:
-            run_script(self._session, script, self._should_stop)
+            self._run(script)
 
     def forget_savepoint(self) -> None:
         """The transaction has ended, and its savepoint with it."""
@@ -120,10 +123,13 @@ class BulkWriter:
         rows = [*changes.appended, *changes.inserts.values()]
         if rows:
             script.append(_insert(statements, rows))
-        counts = run_script(self._session, script, self._should_stop)
+        counts = self._run(script)
         for step, count in zip(script, counts, strict=True):
             if step.rows is not None and count != step.rows:
                 raise RowCountError
+
+    def _run(self, script: Sequence[ScriptStep]) -> list[int]:
+        return run_script(self._session, script, on_progress=self._on_progress, should_stop=self._should_stop)
 
     def _delete(self, statements: ChangeStatements, changes: NetChanges) -> list[ScriptStep]:
         keys = statements.key_positions

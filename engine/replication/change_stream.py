@@ -126,6 +126,11 @@ class ChangeStream:
         """How long the batch at hand has been worked on; safe from any thread."""
         return self._writer.busy_seconds
 
+    @property
+    def silent_seconds(self) -> float:
+        """For how long the source has said nothing, although it was asked; safe from any thread."""
+        return self._reader.silent_seconds
+
     def wake(self) -> None:
         """Have :meth:`pump` return now; safe from any thread at any time."""
         self._waker.wake()

@@ -251,6 +251,7 @@ class Engine:
                     if state.refresh_is_requested():
                         self._refresh(source, target, state)
                     self._measure(source, state)
+                    self._look_at_stream(source)
                     self._look_at_apply(target)
                     self._look_at_syncs(source, target)
                     self._look_at_partitions(source)
@@ -458,6 +459,16 @@ class Engine:
         for table in self._monitor.tables():
             if table.state is TableState.DATASYNC and table.last_error is None:
                 state.write_copy_progress(table.source_oid, table.rows_copied, table.bytes_copied)
+
+    def _look_at_stream(self, source: Session) -> None:
+        """Cut the apply stream off from a source that has nothing to do for it and yet does not answer."""
+        assert self._apply is not None
+        worker = self._apply.worker
+        pid = worker.source_pid
+        if pid is None or worker.silent_seconds < _FORGOTTEN_SECONDS:
+            return
+        if not is_any_working(source, Side.SOURCE, [pid]):
+            worker.cut_off_source()
 
     def _look_at_apply(self, target: Session) -> None:
         """Say what the apply stream waits for on the target; cut it off from a target that forgot it."""

@@ -81,6 +81,11 @@ class StreamReader:
         self._answered_at = 0.0
         self._heard_at = time.monotonic()
 
+    @property
+    def silent_seconds(self) -> float:
+        """For how long the source has said nothing, although it was asked; safe from any thread."""
+        return time.monotonic() - self._heard_at
+
     def read(self, take: Callable[[bytes], bool], timeout_seconds: float) -> int:
         """Pass what has arrived to ``take``, message by message.
 

@@ -36,8 +36,20 @@ class ScriptStep:
     """How many rows it has to touch, for whoever compares; None when that does not matter."""
 
 
-def run_script(session: Session, steps: Sequence[ScriptStep], should_stop: Callable[[], bool]) -> list[int]:
+def run_script(
+    session: Session,
+    steps: Sequence[ScriptStep],
+    *,
+    on_progress: Callable[[], None],
+    should_stop: Callable[[], bool],
+) -> list[int]:
     """Run ``steps``; how many rows each touched (0 for a statement that touches none).
+
+    Args:
+        session: Used by nobody else meanwhile.
+        steps: What to run, in order.
+        on_progress: Called whenever the target took or answered something.
+        should_stop: Looked at while waiting for the target.
 
     Raises:
         EngineError: The target refused a statement or a row, or was lost.
@@ -51,10 +63,11 @@ def run_script(session: Session, steps: Sequence[ScriptStep], should_stop: Calla
         while True:
             _wait_for_result(pgconn, should_stop)
             result = pgconn.get_result()
+            on_progress()
             if result is None:
                 return counts
             if result.status == pq.ExecStatus.COPY_IN:
-                _send(pgconn, steps[len(counts)].data or b"", should_stop)
+                _send(pgconn, steps[len(counts)].data or b"", on_progress, should_stop)
                 continue
             if result.status == pq.ExecStatus.FATAL_ERROR:
                 while pgconn.get_result() is not None:
@@ -65,11 +78,14 @@ def run_script(session: Session, steps: Sequence[ScriptStep], should_stop: Calla
         raise explain(error, Side.TARGET, "writing a batch") from None
 
 
-def _send(pgconn: pq.abc.PGconn, data: bytes, should_stop: Callable[[], bool]) -> None:
+def _send(
+    pgconn: pq.abc.PGconn, data: bytes, on_progress: Callable[[], None], should_stop: Callable[[], bool]
+) -> None:
     view = memoryview(data)
     for start in range(0, len(data), _SEND_BYTES):
         pgconn.put_copy_data(view[start : start + _SEND_BYTES])
         _flush(pgconn, should_stop)
+        on_progress()
     pgconn.put_copy_end()
     _flush(pgconn, should_stop)
 

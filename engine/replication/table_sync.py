@@ -55,7 +55,8 @@ from engine.snapshot import Severity, TableState
 _PUMP_SECONDS = 0.1
 
 _STUCK_SECONDS = 1.0
-"""A target that works on one statement for longer counts as standing still until it answers."""
+"""A target that works on one statement for longer, or a source that says nothing for longer although it is
+asked, counts as standing still."""
 
 _ASK_AGAIN_SECONDS = 0.5
 
@@ -448,7 +449,7 @@ class TableSync:
         while True:
             is_leaving = running.stop.is_set()
             self._note_written(stream.pump(_PUMP_SECONDS, wants_boundary=is_leaving or reached()))
-            if stream.writing_seconds < _STUCK_SECONDS:
+            if stream.writing_seconds < _STUCK_SECONDS and stream.silent_seconds < _STUCK_SECONDS:
                 self._sessions.moved()
             if stream.in_source_transaction:
                 if is_leaving:

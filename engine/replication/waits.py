@@ -28,9 +28,10 @@ select a.state,
 _WORKING = """
 select count(*)
   from pg_catalog.pg_stat_activity
- where pid = any(%s) and state = 'active' and wait_event_type is distinct from 'Client'
+ where pid = any(%s) and state = 'active'
+   and coalesce(wait_event_type, '') not in ('Client', 'Activity')
 """
-"""Of those that wait for their client, none does anything for us."""
+"""Of those that wait for their client, or in their main loop for anything at all, none works for us."""
 
 _END_FORGOTTEN = """
 with blocker as (
@@ -83,6 +84,8 @@ def what_it_waits_for(target: Session, pid: int) -> Wait:
         since = "" if age is None else f", in a transaction open for {float(str(age)):.0f} s"
         who = f"{user or 'unknown'}, {application or 'no application name'}"
         return Wait(f"a lock{on} on the target that pid {blocker} holds ({who}{since})", is_working=True)
+    if state == "active" and str(event).startswith("Client:"):
+        return Wait("data from us, which the link to the target does not pass on", is_working=False)
     if state == "active":
         return Wait(f"a slow statement on the target ({event or 'running'})", is_working=True)
     return Wait("an answer of the target, whose session is idle", is_working=False)

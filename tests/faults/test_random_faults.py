@@ -53,6 +53,7 @@ class Disturbed:
         *,
         to_source: Proxy,
         to_target: Proxy,
+        writer: DemoWriter,
         log: Path,
         chance: random.Random,
     ) -> None:
@@ -60,6 +61,7 @@ class Disturbed:
         self.target = target
         self.to_source = to_source
         self.to_target = to_target
+        self.writer = writer
         self.log = log
         self.chance = chance
         self.process = self._start()
@@ -109,6 +111,7 @@ class Disturbed:
         before = self.position()
 
         def moved() -> bool:
+            assert self.writer.failure is None, self.writer.failure
             self.keep_running()
             return self.position() != before
 
@@ -210,14 +213,15 @@ def run_faults(source: Database, target: Database, log: Path, *, seed: int, faul
             target,
             to_source=to_source,
             to_target=to_target,
+            writer=writer,
             log=log,
             chance=random.Random(seed),
         )
-        _disturb_and_compare(disturbed, writer, faults)
+        _disturb_and_compare(disturbed, faults)
 
 
-def _disturb_and_compare(disturbed: Disturbed, writer: DemoWriter, faults: int) -> None:
-    source, target = disturbed.source, disturbed.target
+def _disturb_and_compare(disturbed: Disturbed, faults: int) -> None:
+    source, target, writer = disturbed.source, disturbed.target, disturbed.writer
     try:
         for _ in range(faults):
             disturbed.disturb()
@@ -242,6 +246,12 @@ def _disturb_and_compare(disturbed: Disturbed, writer: DemoWriter, faults: int) 
         writer.stop()
         if disturbed.process.is_alive:
             disturbed.process.kill()
+
+
+@pytest.fixture(autouse=True)
+def patient_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that outlasts every fault: it is not what is tested."""
+    monkeypatch.setattr("livesync_tui.demo.writer.RECONNECT_SECONDS", 600.0)
 
 
 @pytest.fixture
