@@ -71,7 +71,7 @@ class RunProcess:
 
     def wait(self) -> int:
         """The exit code."""
-        return self._process.wait(60)
+        return self._process.wait(90)
 
     def __enter__(self) -> RunProcess:
         return self

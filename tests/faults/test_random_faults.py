@@ -120,8 +120,14 @@ class Disturbed:
     def keep_running(self) -> None:
         """Start the engine again when it found no server at its start, as whoever supervises it would."""
         if not self.process.is_alive:
-            assert self.process.wait() == 1, self.log_tail()
+            code = self.process.wait()
             said = self.log.read_text()[self.log_size_at_start :]
+            if code == 3 and "Another engine is running" in said:
+                # One that was killed behind a half-open link: to the target it lives until keepalives fail,
+                # and the proxy answers those.
+                self.to_target.cut()
+            else:
+                assert code == 1, self.log_tail()
             assert "livesync-tui: " in said, self.log_tail()
             assert "Subscription night" not in said, self.log_tail()
             assert "Internal error" not in said, self.log_tail()
@@ -144,7 +150,9 @@ class Disturbed:
         # Before its first word the program has not yet said what it does about SIGTERM.
         wait_until(lambda: self.log.stat().st_size > self.log_size_at_start, describe=self.log_tail)
         self.keep_running()
-        assert self.process.terminate() == 0, self.log_tail()
+        # Where a link passes nothing on, it may say after a minute that it did not end in order.
+        code = self.process.terminate()
+        assert code == 0 or "nothing is lost" in self.log.read_text()[-500:], (code, self.log_tail())
         self.process = self._start()
 
     def crash_source(self) -> None:
