@@ -11,7 +11,6 @@ everything from there on has not. A transaction is named by its ``final_lsn``, t
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from datetime import datetime
 
@@ -32,9 +31,11 @@ from engine.replication.protocol import (
     Keepalive,
     Relation,
     Truncate,
+    committed_at_of,
     decode_copy_data,
     decode_message,
-    decode_timestamp,
+    end_lsn_of,
+    final_lsn_of,
 )
 
 Handler = Callable[[bytes], None]
@@ -43,14 +44,6 @@ _KEY = slice(25, 30)
 """Where an XLogData message of a change has its kind and the relation's oid."""
 
 _KINDS = (b"I", b"U", b"D")
-
-
-_LSN = struct.Struct("!Q")
-
-
-def _lsn(message: bytes, at: int) -> int:
-    lsn: int = _LSN.unpack_from(message, at)[0]
-    return lsn
 
 
 class Gatherer:
@@ -88,7 +81,7 @@ class Gatherer:
         """Their messages' size."""
 
         self._transactions = 0
-        self._committed_at: bytes | None = None
+        self._last_commit: bytes | None = None
         self._ignores = False
         self.stops_at_commit = False
         """Whoever calls :meth:`take` wants to know of the next boundary between source transactions."""
@@ -152,11 +145,11 @@ class Gatherer:
         if kind in _KINDS:
             self._first_change(message)
         elif kind == b"B":
-            self._final_lsn = _lsn(message, 26)
+            self._final_lsn = final_lsn_of(message)
         elif kind == b"C":
             self._final_lsn = None
-            self.position = max(self.position, _lsn(message, 35))
-            self._committed_at = message[43:51]
+            self.position = max(self.position, end_lsn_of(message))
+            self._last_commit = message
             self._transactions += 1
             if self._ignores:
                 self._forget_ignored()
@@ -181,7 +174,7 @@ class Gatherer:
             case Truncate() as truncate:
                 self._truncate(truncate)
             case _:
-                pass  # Logical messages, origins and types change no row.
+                pass  # The others change no row.
 
     def _forget_ignored(self) -> None:
         """What was not ours may be from the next transaction on."""
@@ -211,7 +204,7 @@ class Gatherer:
         self.take(message)
 
     def _last_commit_at(self) -> datetime | None:
-        return None if self._committed_at is None else decode_timestamp(self._committed_at)
+        return None if self._last_commit is None else committed_at_of(self._last_commit)
 
     def _ignore(self, message: bytes) -> None:
         """A change that is not ours to apply."""

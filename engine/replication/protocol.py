@@ -4,11 +4,12 @@ Two layers (PostgreSQL 54.4 "Streaming Replication Protocol" and 54.9 "Logical R
 Formats", protocol version 1):
 
 * a CopyData message is an :class:`XLogData` (``w``) or a :class:`Keepalive` (``k``);
-* an XLogData carries one pgoutput message. Between :class:`Begin` and :class:`Commit` come the changes
+* an XLogData carries one pgoutput message. Between a Begin (``B``) and a Commit (``C``) come the changes
   of one transaction; transactions come whole and in commit order. A :class:`Relation` comes before the
   first change of a table on a connection, and again after the table changed.
 
-Column values stay the bytes that arrived. Nothing here touches a connection.
+Begin, Commit and changes come by the million, so :mod:`engine.replication.gather` reads what it needs of them
+in place. Column values stay the bytes that arrived. Nothing here touches a connection.
 """
 
 from __future__ import annotations
@@ -57,28 +58,6 @@ class Keepalive:
 
     wal_end: int
     reply_requested: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Begin:
-    """A transaction starts; its changes follow."""
-
-    final_lsn: int
-    """Start of the transaction's commit record: what decides which snapshot or position contains it."""
-
-    committed_at: datetime
-    xid: int
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """The transaction of the last :class:`Begin` is complete."""
-
-    commit_lsn: int
-    end_lsn: int
-    """End of the commit record: the position to resume from."""
-
-    committed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,41 +122,41 @@ class Truncate:
     restart_identity: bool
 
 
-@dataclass(frozen=True, slots=True)
-class LogicalMessage:
-    """Something written by ``pg_logical_emit_message`` on the source."""
-
-    transactional: bool
-    lsn: int
-    prefix: str
-    content: bytes
-
-
-Message = Begin | Commit | Relation | Insert | Update | Delete | Truncate | LogicalMessage
+Message = Relation | Insert | Update | Delete | Truncate
 
 _XLOG_HEADER = struct.Struct("!cQQq")
 _KEEPALIVE = struct.Struct("!cQq?")
-_BEGIN = struct.Struct("!QqI")
-_COMMIT = struct.Struct("!BQQq")
+_LSN = struct.Struct("!Q")
+_TIME = struct.Struct("!q")
 _UINT16 = struct.Struct("!H")
 _UINT32 = struct.Struct("!I")
 _INT32 = struct.Struct("!i")
 _COLUMN_TYPE = struct.Struct("!Ii")
 _TRUNCATE = struct.Struct("!IB")
-_LOGICAL_MESSAGE = struct.Struct("!BQ")
 _STATUS = struct.Struct("!cQQQq?")
 
 _NULL, _UNCHANGED_TOAST, _TEXT = ord("n"), ord("u"), ord("t")
 
 
-def _timestamp(microseconds: int) -> datetime:
-    """PostgreSQL's microseconds since 2000-01-01 UTC."""
+def final_lsn_of(message: bytes) -> int:
+    """Of an XLogData message with a Begin: the start of the transaction's commit record.
+
+    It decides which snapshot or position contains the transaction.
+    """
+    lsn: int = _LSN.unpack_from(message, 26)[0]
+    return lsn
+
+
+def end_lsn_of(message: bytes) -> int:
+    """Of an XLogData message with a Commit: the end of the commit record, the position to resume from."""
+    lsn: int = _LSN.unpack_from(message, 35)[0]
+    return lsn
+
+
+def committed_at_of(message: bytes) -> datetime:
+    """Of an XLogData message with a Commit: when the source committed."""
+    microseconds: int = _TIME.unpack_from(message, 43)[0]
     return _POSTGRES_EPOCH + timedelta(microseconds=microseconds)
-
-
-def decode_timestamp(data: bytes) -> datetime:
-    """The eight bytes of a time in any message."""
-    return _timestamp(int.from_bytes(data, "big", signed=True))
 
 
 def decode_copy_data(data: bytes) -> XLogData | Keepalive:
@@ -235,16 +214,6 @@ def _row(data: bytes, at: int) -> tuple[Row, int]:
     return tuple(values), at
 
 
-def _begin(data: bytes) -> Begin:
-    final_lsn, microseconds, xid = _BEGIN.unpack_from(data, 1)
-    return Begin(final_lsn, _timestamp(microseconds), xid)
-
-
-def _commit(data: bytes) -> Commit:
-    _flags, commit_lsn, end_lsn, microseconds = _COMMIT.unpack_from(data, 1)
-    return Commit(commit_lsn, end_lsn, _timestamp(microseconds))
-
-
 def _relation(data: bytes) -> Relation:
     (oid,) = _UINT32.unpack_from(data, 1)
     schema, at = _string(data, 5)
@@ -288,27 +257,18 @@ def _truncate(data: bytes) -> Truncate:
     return Truncate(oids, bool(options & 1), bool(options & 2))
 
 
-def _logical_message(data: bytes) -> LogicalMessage:
-    flags, lsn = _LOGICAL_MESSAGE.unpack_from(data, 1)
-    prefix, at = _string(data, 1 + _LOGICAL_MESSAGE.size)
-    (length,) = _INT32.unpack_from(data, at)
-    return LogicalMessage(bool(flags & 1), lsn, prefix, data[at + 4 : at + 4 + length])
-
-
 _DECODERS: dict[int, Callable[[bytes], Message]] = {
     ord("I"): _insert,
     ord("U"): _update,
     ord("D"): _delete,
-    ord("B"): _begin,
-    ord("C"): _commit,
     ord("R"): _relation,
     ord("T"): _truncate,
-    ord("M"): _logical_message,
 }
 
-_IGNORED = frozenset(b"OY")
-"""Origin names a replication origin and Type a user-defined type; columns are matched by name and values
-travel as text, so neither changes what is written."""
+_IGNORED = frozenset(b"OYM")
+"""Origin names a replication origin, Type a user-defined type, and Message is what somebody wrote by
+``pg_logical_emit_message``; columns are matched by name and values travel as text, so none changes what is
+written."""
 
 
 def decode_change(message: bytes) -> Insert | Update | Delete:
