@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from engine.catalog.table import TableName
 from engine.checks.finding import Finding, Verdict
@@ -41,6 +42,12 @@ Size = tuple[int, int]
 _STRINGS = {Side.SOURCE: "postgres://mover:x@db1.internal/shop", Side.TARGET: "postgres://a:b@tiger/tsdb"}
 
 sizes = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
+
+
+@pytest.fixture(autouse=True)
+def steady_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cursor that blinks is off or on by how busy the machine is."""
+    monkeypatch.setattr(Input, "cursor_blink", False)
 
 
 def _then(*keys: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
