@@ -107,7 +107,7 @@ def test_killed_and_started_again(
         terminal.wait_for("Which database is moved")
         terminal.press(NEXT, then="18 checks")
         terminal.press(NEXT, then="11 of 11 tables chosen")
-        terminal.press(NEXT, then="missing on the target")
+        terminal.press(NEXT, then="lines by pg_dump")
         terminal.press(BACK_TAB, ENTER, then="Applied")
         terminal.press(NEXT, then="to run, nothing has been run yet")
         terminal.press(TAB, ENTER, then="applied.")
