@@ -35,6 +35,9 @@ from screens.services import MigrationServices
 
 Value = TypeVar("Value")
 
+TICK_SECONDS = 1.0
+"""How often a step looks at the engine and the clock."""
+
 _SHOW_ELAPSED_AFTER_SECONDS = 0.1
 """Below that nothing is noticed; an indication that comes and goes would only flicker."""
 
@@ -102,7 +105,7 @@ class WizardScreen(Screen[None]):
         return ()
 
     def on_mount(self) -> None:
-        self.set_interval(1.0, self._tick)
+        self.set_interval(TICK_SECONDS, self._tick)
         self.query_one("#next", Button).display = self.STEP.following is not None
         self.redraw_frame()
         self.opened()

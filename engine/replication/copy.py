@@ -1,7 +1,9 @@
 """Copies rows of one table from a snapshot of the source into the target, bytes passed through untouched.
 
-Text format: what the source's output functions wrote is what the target's input functions read, also
-across major versions and column types. Each CopyData message of COPY TO is one row (PostgreSQL 54.2.6).
+In text, what the source's output functions wrote is what the target's input functions read, also across
+major versions and column types; in binary where :mod:`engine.replication.copy_format` finds that safe. Each
+CopyData message of COPY TO is one row (PostgreSQL 54.2.6); in binary the first one brings the header too,
+and one more brings the trailer.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from psycopg import pq, sql
 from engine.connection.explain import explain
 from engine.connection.session import Session
 from engine.errors import Side
+from engine.replication.copy_format import HEADER, TRAILER, fits_binary
 from engine.replication.copy_plan import CopyRange
 from engine.replication.pipeline import StoppedWaitingError
 from engine.replication.publication import PublishedTable
@@ -62,9 +65,11 @@ def copy_rows(
         EngineError: Either side refused or was lost; the message says which.
         StoppedWaitingError: ``should_stop`` said so.
     """
-    columns = match_columns(table.name, table.columns, target_table)
-    read = _copy_out_statement(table, [table.columns[position] for position, _ in columns], part)
-    write = _copy_in_statement(target_table, [column.name for _, column in columns])
+    matched = match_columns(table.name, table.columns, target_table)
+    columns = [column for _, column in matched]
+    is_binary = fits_binary([table.column_types[position] for position, _ in matched], columns)
+    read = _copy_out_statement(table, [table.columns[position] for position, _ in matched], part, is_binary)
+    write = _copy_in_statement(target_table, [column.name for column in columns], is_binary)
     reading, writing = f"reading {table.name}", f"copying into {target_table.name}"
     _begin_copy(target, write, Side.TARGET, writing, should_stop)
     _begin_copy(source, read, Side.SOURCE, reading, should_stop)
@@ -86,6 +91,8 @@ def copy_rows(
             rows += 1
             if pending_bytes < _SEND_BYTES:
                 continue
+        else:
+            rows -= is_binary  # The trailer is no row.
         if pending:
             has_spoken = _send(target, b"".join(pending), writing, should_stop)
             size_bytes += pending_bytes
@@ -94,6 +101,9 @@ def copy_rows(
             if has_spoken and length > 0:
                 # Nearly always a refusal, which libpq tells only at the end of a COPY; the rest of a large
                 # table would be read and thrown away until then. After a mere notice the next COPY goes on.
+                if is_binary:
+                    _send(target, TRAILER, writing, should_stop)
+                    pending = [HEADER]
                 _end_copy(target, writing, should_stop)
                 _begin_copy(target, write, Side.TARGET, writing, should_stop)
         if length < 0:
@@ -135,12 +145,12 @@ def _end_copy(target: Session, doing: str, should_stop: Callable[[], bool]) -> N
 
 
 def _copy_out_statement(
-    table: PublishedTable, columns: Sequence[str], part: CopyRange | None
+    table: PublishedTable, columns: Sequence[str], part: CopyRange | None, is_binary: bool
 ) -> sql.Composed:
     name = table.name if part is None else part.relation
     relation, names = sql.Identifier(name.schema, name.table), _names(columns)
     if part is None and not table.is_partitioned and table.row_filter is None:
-        return sql.SQL("copy {} ({}) to stdout").format(relation, names)
+        return sql.SQL("copy {} ({}) to stdout{}").format(relation, names, _format(is_binary))
     conditions: list[sql.Composable] = []
     if table.row_filter is not None:
         # The source's own text of the publication's condition, as pg_get_expr wrote it.
@@ -148,19 +158,24 @@ def _copy_out_statement(
     if part is not None and part.condition is not None:
         conditions.append(part.condition)
     where = sql.SQL(" where ") if conditions else sql.SQL("")
-    return sql.SQL("copy (select {} from {}{}{}{}) to stdout").format(
+    return sql.SQL("copy (select {} from {}{}{}{}) to stdout{}").format(
         names,
         _only(table) if part is None else sql.SQL("only "),
         relation,
         where,
         sql.SQL(" and ").join(conditions),
+        _format(is_binary),
     )
 
 
-def _copy_in_statement(table: TargetTable, columns: Sequence[str]) -> sql.Composed:
-    return sql.SQL("copy {} ({}) from stdin").format(
-        sql.Identifier(table.name.schema, table.name.table), _names(columns)
+def _copy_in_statement(table: TargetTable, columns: Sequence[str], is_binary: bool) -> sql.Composed:
+    return sql.SQL("copy {} ({}) from stdin{}").format(
+        sql.Identifier(table.name.schema, table.name.table), _names(columns), _format(is_binary)
     )
+
+
+def _format(is_binary: bool) -> sql.SQL:
+    return sql.SQL(" (format binary)") if is_binary else sql.SQL("")
 
 
 def _names(columns: Sequence[str]) -> sql.Composed:

@@ -52,14 +52,20 @@ _TABLES = """
 )
 , with_columns as (
     select visible.*,
-           (select pg_catalog.array_agg(a.attname::text order by a.attnum)
-              from pg_catalog.pg_attribute a
-             where a.attrelid = relid and a.attnum > 0 and not a.attisdropped
-               and (attnums is null or a.attnum = any (attnums))
-               and (a.attgenerated = ''
-                    or (a.attgenerated = 's' and attnums is not null
-                        and pg_catalog.current_setting('server_version_num')::int >= 180000))) as columns
+           given.columns, given.types
       from visible
+     cross join lateral (
+           select pg_catalog.array_agg(a.attname::text order by a.attnum) as columns,
+                  pg_catalog.array_agg(case when t.typtype = 'e' then 'pg_catalog.anyenum'::regtype::oid
+                                            else t.oid end
+                                       order by a.attnum) as types
+             from pg_catalog.pg_attribute a
+             join pg_catalog.pg_type t on t.oid = a.atttypid
+            where a.attrelid = visible.relid and a.attnum > 0 and not a.attisdropped
+              and (attnums is null or a.attnum = any (attnums))
+              and (a.attgenerated = ''
+                   or (a.attgenerated = 's' and attnums is not null
+                       and pg_catalog.current_setting('server_version_num')::int >= 180000))) given
 )
 , compared as (
     select with_columns.*,
@@ -73,13 +79,14 @@ _TABLES = """
                 else pg_catalog.string_agg('(' || row_filter || ')', ' or ' order by pubname)
            end as row_filter,
            (pg_catalog.array_agg(columns::text order by pubname))[1]::text[] as columns,
+           (pg_catalog.array_agg(types::text order by pubname))[1]::oid[] as types,
            pg_catalog.array_agg(pubname::text order by pubname)
                filter (where columns is distinct from first_columns) as disagreeing
       from compared
      group by relid
 )
-select m.relid, n.nspname, c.relname, c.relkind, m.publications, m.row_filter, m.columns, m.disagreeing,
-       size.approximate_rows, size.size_bytes
+select m.relid, n.nspname, c.relname, c.relkind, m.publications, m.row_filter, m.columns, m.types,
+       m.disagreeing, size.approximate_rows, size.size_bytes
   from merged m
   join pg_catalog.pg_class c on c.oid = m.relid
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -110,6 +117,9 @@ class PublishedTable:
     columns: tuple[str, ...]
     """Published columns in table order."""
 
+    column_types: tuple[int, ...]
+    """Oids of their types, that of ``anyenum`` for every enum."""
+
     approximate_rows: int
     size_bytes: int
 
@@ -136,7 +146,19 @@ def list_published_tables(
     except psycopg.Error as error:
         raise explain(error, Side.SOURCE, "reading the publications") from None
     tables = []
-    for oid, schema, table, kind, names, row_filter, columns, others, approximate_rows, size_bytes in rows:
+    for (
+        oid,
+        schema,
+        table,
+        kind,
+        names,
+        row_filter,
+        columns,
+        types,
+        others,
+        approximate_rows,
+        size_bytes,
+    ) in rows:
         assert isinstance(names, list)
         if isinstance(others, list):
             raise _different_columns(TableName(str(schema), str(table)), str(names[0]), str(others[0]))
@@ -148,6 +170,7 @@ def list_published_tables(
                 publications=tuple(str(name) for name in names),
                 row_filter=None if row_filter is None else str(row_filter),
                 columns=tuple(str(column) for column in columns) if isinstance(columns, list) else (),
+                column_types=tuple(int(str(oid)) for oid in types) if isinstance(types, list) else (),
                 approximate_rows=max(0, int(str(approximate_rows))),
                 size_bytes=int(str(size_bytes)),
             )

@@ -23,6 +23,7 @@ select a.attname, a.atttypid,
        pg_catalog.format_type(a.atttypid, a.atttypmod), a.atttypmod >= 0,
        a.attgenerated <> '', a.attidentity = 'a', c.relkind = 'p',
        a.attnotnull and not a.atthasdef and a.attidentity = '',
+       column_type.typtype = 'e',
        -- Equality of the type's own B-tree class, where that is not a built-in one (citext, …).
        (select operator_schema.nspname
           from pg_catalog.pg_type t
@@ -39,6 +40,7 @@ select a.attname, a.atttypid,
   from pg_catalog.pg_attribute a
   join pg_catalog.pg_class c on c.oid = a.attrelid
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  join pg_catalog.pg_type column_type on column_type.oid = a.atttypid
  where n.nspname = %s and c.relname = %s and c.relkind in ('r', 'p')
    and a.attnum > 0 and not a.attisdropped
  order by a.attnum
@@ -75,6 +77,8 @@ class TargetColumn:
 
     is_required: bool
     """It takes no row that does not bring a value for it."""
+
+    is_enum: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,7 @@ def read_target_table(target: Session, source_name: TableName, target_name: Tabl
         is_identity_always,
         partitioned,
         is_required,
+        is_enum,
         equality_schema,
     ) in rows:
         is_partitioned = bool(partitioned)
@@ -147,6 +152,7 @@ def read_target_table(target: Session, source_name: TableName, target_name: Tabl
             is_identity_always=bool(is_identity_always),
             equality_schema=str(equality_schema or "pg_catalog"),
             is_required=bool(is_required),
+            is_enum=bool(is_enum),
         )
     return TargetTable(target_name, is_partitioned, columns, _read_unique_keys(target, target_name))
 

@@ -307,6 +307,13 @@ def test_a_worker_that_would_wait_behind_a_rewrite_does_not_join(
                 lambda: target_db.query("select from pg_locks where locktype = 'advisory' and not granted"),
                 describe=lambda: migration.snapshot,
             )
+            # Its slot is there by then: a waiting rewrite has a transaction id, and would hold that up too.
+            wait_until(
+                lambda: target_db.query(
+                    "select from pg_locks where relation = 'small'::regclass and not granted"
+                ),
+                describe=lambda: migration.snapshot,
+            )
             rewrite = threading.Thread(target=source_db.execute, args=("vacuum full item",), daemon=True)
             rewrite.start()
             wait_until(

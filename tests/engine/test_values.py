@@ -17,7 +17,8 @@ from engine.connection.session import open_session
 from engine.errors import Side
 from engine.replication.bulk import BulkWriter
 from engine.replication.copy import copy_rows
-from engine.replication.publication import PublishedTable
+from engine.replication.copy_format import fits_binary
+from engine.replication.publication import list_published_tables
 from engine.replication.target_table import read_target_table
 from tests.conftest import Database
 from tests.engine.replicating import Migration
@@ -782,31 +783,46 @@ def test_generated_values_round_trip_through_apply(
     assert not way.replayed
 
 
-def test_generated_values_round_trip_through_copy(source_db: Database, target_db: Database) -> None:
+@pytest.mark.parametrize("copy_format", ["text", "binary"])
+def test_generated_values_round_trip_through_copy(
+    copy_format: str, source_db: Database, target_db: Database
+) -> None:
     for side in (source_db, target_db):
         side.execute(_GENERATED_DDL)
+        if copy_format == "binary":
+            side.execute("alter table generated drop c{}".format(list(GENERATED).index("int4range")))
+    source_db.execute("create publication pub for table generated")
     name = TableName("public", "generated")
-    columns = ("id", *(f"c{n}" for n in range(len(GENERATED))))
-    table = PublishedTable(0, name, False, ("pub",), None, columns, 0, 0)
     with (
         open_session(parse_endpoint(Side.SOURCE, source_db.conninfo), "test") as source,
         open_session(parse_endpoint(Side.TARGET, target_db.conninfo), "test") as target,
         source_db.connect() as writer,
     ):
+        (table,) = list_published_tables(source, ["pub"])
+        target_table = read_target_table(target, name, name)
+        assert fits_binary(
+            table.column_types, [target_table.columns[column] for column in table.columns]
+        ) is (copy_format == "binary")
+        insert = "insert into generated ({}) select {} from (values (%s, {})) v (id, {})".format(
+            ", ".join(table.columns),
+            ", ".join(table.columns),
+            ", ".join(f"%s::{name}" for name in GENERATED),
+            ", ".join(f"c{n}" for n in range(len(GENERATED))),
+        )
 
         @settings(deadline=None, max_examples=30, database=None)
         @given(rows=_ROWS)
         def round_trips(rows: list[tuple[Any, ...]]) -> None:
             with writer.transaction(), writer.cursor() as cursor:
                 cursor.execute("truncate generated")
-                cursor.executemany(_GENERATED_INSERT, [(n, *row) for n, row in enumerate(rows)])
+                cursor.executemany(insert, [(n, *row) for n, row in enumerate(rows)])
             target.execute("truncate public.generated")
             with target.transaction():
                 copied = copy_rows(
                     source,
                     target,
                     table,
-                    read_target_table(target, name, name),
+                    target_table,
                     on_progress=lambda rows, size_bytes: None,
                     should_stop=lambda: False,
                 )

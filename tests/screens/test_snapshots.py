@@ -18,6 +18,7 @@ from engine.errors import Failure, Retry, Side
 from engine.schema.script import ScriptOutcome
 from engine.snapshot import Event, Phase, Severity, TableState
 from livesync_tui.theme import NIGHT, SIXTEEN_COLOURS
+from screens import wizard
 from screens.migration import Step
 from tests.screens.fake_services import (
     MONOTONIC_SECONDS,
@@ -45,9 +46,10 @@ sizes = pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
 
 
 @pytest.fixture(autouse=True)
-def steady_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cursor that blinks is off or on by how busy the machine is."""
+def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No cursor that blinks and no tick: how far either has come depends on how busy the machine is."""
     monkeypatch.setattr(Input, "cursor_blink", False)
+    monkeypatch.setattr(wizard, "TICK_SECONDS", 3600.0)
 
 
 def _then(*keys: str) -> Callable[[Pilot[Any]], Awaitable[None]]:
