@@ -89,24 +89,22 @@ def test_other_types_go_in_text(
     assert not in_binary(source_db, "id, value", target_db)
 
 
-@pytest.mark.parametrize("value_type", ["text", "xml"])
-def test_an_empty_table_has_no_rows(value_type: str, source_db: Database, target_db: Database) -> None:
-    for side in (source_db, target_db):
-        side.execute(f"create table item (id int, value {value_type})")
+@pytest.mark.parametrize("on_target", ["text", "varchar"])
+def test_an_empty_table_has_no_rows(on_target: str, source_db: Database, target_db: Database) -> None:
+    for side, column in ((source_db, "text"), (target_db, on_target)):
+        side.execute(f"create table item (id int, value {column})")
     source_db.execute("create publication pub for table item")
     assert copied(source_db, target_db).rows == 0
 
 
-@pytest.mark.parametrize("value_type", ["text", "xml"])
+@pytest.mark.parametrize("on_target", ["text", "varchar"])
 def test_a_target_that_says_something_in_between_gets_every_row(
-    value_type: str, source_db: Database, target_db: Database
+    on_target: str, source_db: Database, target_db: Database
 ) -> None:
-    for side in (source_db, target_db):
-        side.execute(f"create table item (id int primary key, value {value_type})")
-    source_db.execute(
-        f"insert into item select n, repeat('x', 500)::{value_type} from generate_series(1, 40000) n;"
-        "create publication pub for table item"
-    )
+    for side, column in ((source_db, "text"), (target_db, on_target)):
+        side.execute(f"create table item (id int primary key, value {column})")
+    source_db.execute("insert into item select n, repeat('x', 500) from generate_series(1, 40000) n")
+    source_db.execute("create publication pub for table item")
     target_db.execute(
         """
         create function say() returns trigger language plpgsql as
@@ -116,5 +114,5 @@ def test_a_target_that_says_something_in_between_gets_every_row(
         """
     )
     assert copied(source_db, target_db).rows == 40_000
-    whole = "select count(*), sum(id), min(length(value::text)) from item"
+    whole = "select count(*), sum(id), min(length(value)) from item"
     assert target_db.query(whole) == source_db.query(whole)
