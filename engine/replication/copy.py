@@ -18,7 +18,7 @@ from psycopg import pq, sql
 from engine.connection.explain import explain
 from engine.connection.session import Session
 from engine.errors import Side
-from engine.replication.copy_format import HEADER, TRAILER, fits_binary
+from engine.replication.copy_format import HEADER, LAST_MESSAGES, TRAILER, fits_binary
 from engine.replication.copy_plan import CopyRange
 from engine.replication.pipeline import StoppedWaitingError
 from engine.replication.publication import PublishedTable
@@ -76,29 +76,31 @@ def copy_rows(
     rows, size_bytes = 0, 0
     pending: list[bytes] = []
     pending_bytes = 0
-    out = source.pgconn
-    while True:
+    get_copy_data = source.pgconn.get_copy_data
+    length, is_complete = 0, False
+    while length >= 0:
+        # What has arrived, joined at once: libpq gives each row a piece of memory of its own, and a few
+        # hundred of these at a time stay in the processor's cache. A third less time than keeping thousands.
+        burst: list[memoryview] = []
         try:
-            length, data = out.get_copy_data(1)
+            length, data = get_copy_data(1)
+            while length > 0:
+                burst.append(data)
+                length, data = get_copy_data(1)
         except psycopg.Error as error:
             raise explain(error, Side.SOURCE, reading) from None
-        if length == 0:
-            _wait_readable(source, Side.SOURCE, reading, should_stop)
-            continue
-        if length > 0:
-            pending.append(bytes(data))
-            pending_bytes += length
-            rows += 1
-            if pending_bytes < _SEND_BYTES:
-                continue
-        else:
-            rows -= is_binary  # The trailer is no row.
-        if pending:
+        if burst:
+            is_complete = is_binary and burst[-1] in LAST_MESSAGES
+            rows += len(burst) - is_complete
+            block = b"".join(burst)
+            pending.append(block)
+            pending_bytes += len(block)
+        if pending_bytes >= _SEND_BYTES or (length < 0 and pending):
             has_spoken = _send(target, b"".join(pending), writing, should_stop)
             size_bytes += pending_bytes
             pending, pending_bytes = [], 0
             on_progress(rows, size_bytes)
-            if has_spoken and length > 0:
+            if has_spoken and length == 0 and not is_complete:
                 # Nearly always a refusal, which libpq tells only at the end of a COPY; the rest of a large
                 # table would be read and thrown away until then. After a mere notice the next COPY goes on.
                 if is_binary:
@@ -106,8 +108,8 @@ def copy_rows(
                     pending = [HEADER]
                 _end_copy(target, writing, should_stop)
                 _begin_copy(target, write, Side.TARGET, writing, should_stop)
-        if length < 0:
-            break
+        if length == 0:
+            _wait_readable(source, Side.SOURCE, reading, should_stop)
     _finish(source, Side.SOURCE, reading, should_stop)
     _end_copy(target, writing, should_stop)
     return Copied(rows, size_bytes)

@@ -18,6 +18,10 @@ HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 """Signature, flags and length of the extension; PostgreSQL sets no flag."""
 
 TRAILER = b"\xff\xff"
+"""Where the number of a row's columns would be."""
+
+LAST_MESSAGES = (TRAILER, HEADER + TRAILER)
+"""The message that ends COPY TO, with rows before it and without; none of them is a row."""
 
 ANY_ENUM = 3500
 """pg_catalog.anyenum, which stands for every enum here."""
