@@ -80,6 +80,7 @@ def to_document(migration: SavedMigration) -> dict[str, Any]:
         "updated_at": _moment(migration.updated_at),
         "started_at": _moment(migration.started_at),
         "copy_finished_at": _moment(migration.copy_finished_at),
+        "builds_schema": migration.builds_schema,
         "cutover": {
             "writers_stopped_at": _moment(record.writers_stopped_at),
             "attested": record.attested,
@@ -134,6 +135,7 @@ def from_document(document: Mapping[str, Any]) -> SavedMigration:
             updated_at=updated_at,
             started_at=_read_moment(document["started_at"]),
             copy_finished_at=_read_moment(document["copy_finished_at"]),
+            builds_schema=bool(document.get("builds_schema", False)),
             cutover=CutoverRecord(
                 writers_stopped_at=_read_moment(record["writers_stopped_at"]),
                 attested=str(record["attested"]),

@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 
 from engine.catalog.planned import PublicationPlan
 from engine.catalog.publication_plan import apply_plan, plan_publication
-from engine.catalog.table import SourceTable, TableName
+from engine.catalog.table import SourceTable
 from engine.catalog.table_map import TableMap
 from engine.catalog.tables import list_tables, missing_tables
 from engine.checks.finding import Finding
@@ -38,12 +38,15 @@ from engine.cutover.sequences import copy_sequences
 from engine.cutover.writers import write_activity
 from engine.errors import EngineError, Failure, Retry, Side
 from engine.feed import Feed
+from engine.replication.deferred_state import waiting_objects
 from engine.replication.drop import drop_subscription
 from engine.replication.engine import Engine
+from engine.replication.schema_restore import bring_schema
+from engine.replication.state import StateStore
 from engine.replication.subscription import SubscriptionConfig
 from engine.schema.dump import dump_schema
 from engine.schema.restore import apply_script
-from engine.schema.script import SchemaScript, ScriptOutcome
+from engine.schema.script import SchemaLook, SchemaScript, ScriptOutcome
 from engine.view import EngineView
 from livesync_tui.paths import state_directory
 from livesync_tui.saved import SavedMigrations, new_migration
@@ -281,9 +284,13 @@ class LivesyncServices:
             return tuple(list_tables(session))
 
     @returns_failure("looking at the target's tables")
-    def missing_tables(self) -> tuple[TableName, ...]:
+    def look_at_schema(self) -> SchemaLook:
         with open_session(self._target, "missing tables") as session:
-            return tuple(missing_tables(session, self._migration.tables))
+            waiting = waiting_objects(session)
+            own = [objects for objects in waiting if objects.subscription == self._migration.subscription]
+            return SchemaLook(
+                tuple(missing_tables(session, self._migration.tables)), next(iter((*own, *waiting)), None)
+            )
 
     @returns_failure("dumping the schema")
     def dump_schema(self) -> SchemaScript:
@@ -292,6 +299,17 @@ class LivesyncServices:
     @returns_failure("applying the schema")
     def apply_schema(self, script: SchemaScript) -> ScriptOutcome:
         return apply_script(self._target, script.text)
+
+    @returns_failure("restoring the schema")
+    def restore_schema(self) -> ScriptOutcome:
+        subscription = self._migration.subscription
+        with (
+            open_session(self._source, "restore schema") as source,
+            open_session(self._target, "restore schema") as target,
+        ):
+            state = StateStore(target, subscription)
+            outcome, _ = bring_schema(self._source, self._target, subscription, source, state)
+            return outcome
 
     @returns_failure("comparing with the source's publication")
     def plan_publication(self) -> PublicationPlan:

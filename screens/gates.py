@@ -139,6 +139,12 @@ def _synchronized(snapshot: Snapshot | None) -> Gate:
         return Gate(name, GateState.FAILED, f"{count} set aside")
     if not snapshot.all_tables_synchronized:
         return Gate(name, GateState.WAITING, "tables are still being copied")
+    if snapshot.objects_failed:
+        count = plural(snapshot.objects_failed, "index or constraint", "indexes and constraints")
+        return Gate(name, GateState.FAILED, f"{count} of the schema could not be built")
+    if snapshot.objects_to_build:
+        count = plural(snapshot.objects_to_build, "index or constraint", "indexes and constraints")
+        return Gate(name, GateState.WAITING, f"{count} of the schema still to be built")
     return Gate(
         name, GateState.PASSED, f"{plural(len(snapshot.tables), 'table')}, each s or r, none set aside"
     )

@@ -116,6 +116,9 @@ class SavedMigration:
     copy_finished_at: datetime | None = None
     """When every table was first seen synchronized."""
 
+    builds_schema: bool = False
+    """Whether keys and indexes of the restored schema wait on the target under the subscription's name."""
+
     cutover: CutoverRecord = CutoverRecord()
     dropped_at: datetime | None = None
     """When the slot and our state were removed from the servers."""

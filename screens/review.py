@@ -85,6 +85,8 @@ class ReviewScreen(WizardScreen):
             yield Static("Subscription", classes="label", markup=False)
             name = Input(value=migration.subscription, id="subscription", compact=True)
             name.cursor_blink = False
+            # What of the schema waits for rows is recorded under it.
+            name.disabled = migration.builds_schema
             yield name
             yield Static("Workers", classes="label", id="workers-label", markup=False)
             workers = Input(value=str(migration.sync_workers), id="workers", compact=True)

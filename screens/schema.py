@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ from textual.widgets import Button, Log, Static
 
 from engine.catalog.table import TableName
 from engine.errors import Failure
-from engine.schema.script import SchemaScript, ScriptOutcome
+from engine.schema.script import SchemaLook, SchemaScript, ScriptOutcome, WaitingObjects
 from screens.action_button import ActionButton
 from screens.format import plain, plural, visible_lines
 from screens.migration import Step
@@ -26,11 +26,16 @@ from screens.wizard import WizardScreen
 
 _HELP = """
 Compares the chosen tables with what the target has. When some are missing, pg_dump writes the source's
-schema (no data, no owners, no privileges) as a script. Read it, write it to a file with w, and either
-press Apply, which runs it on the target in one transaction, or run your own edited copy with psql and
-press r to look again.
+schema (no data, no owners, no privileges) as a script. Read it, write it to a file with w, and choose:
 
-When a statement fails, nothing of the script stays on the target and psql's message is shown as it is.
+Tables first makes tables, types, functions and views now. Primary keys and replica identities are built
+when a table's rows are there, all other indexes, constraints and triggers when every table is copied: the
+copy is faster that way. What waits is recorded on the target under the subscription's name.
+
+All at once runs the whole script. Or run your own edited copy with psql and press r to look again.
+
+Either runs in one transaction: when a statement fails, nothing of it stays on the target and psql's message
+is shown as it is.
 """
 
 _NAMES_SHOWN = 4
@@ -44,6 +49,12 @@ def missing_line(missing: tuple[TableName, ...], chosen: int) -> str:
     more = f" and {len(missing) - _NAMES_SHOWN} more" if len(missing) > _NAMES_SHOWN else ""
     verb = "is" if len(missing) == 1 else "are"
     return f"{len(missing)} of {plural(chosen, 'chosen table')} {verb} missing on the target: {names}{more}"
+
+
+def waiting_line(waiting: WaitingObjects) -> str:
+    """What is built later, in one sentence."""
+    count = plural(waiting.count, "key, index or other object", "keys, indexes and other objects")
+    return f"{count} wait for the rows: Start builds them"
 
 
 class SchemaScreen(WizardScreen):
@@ -64,7 +75,7 @@ class SchemaScreen(WizardScreen):
 
     def __init__(self, services: MigrationServices) -> None:
         super().__init__(services)
-        self._missing: tuple[TableName, ...] | None = None
+        self._look: SchemaLook | None = None
         self._script: SchemaScript | None = None
         self._outcome: ScriptOutcome | None = None
 
@@ -72,7 +83,8 @@ class SchemaScreen(WizardScreen):
         yield Static("", id="missing", markup=False)
         yield Static("", id="outcome", markup=False)
         with Horizontal(id="apply-row", classes="row"):
-            yield ActionButton("Apply on the target", id="apply", classes="-act")
+            yield ActionButton("Tables first", id="restore", classes="-act")
+            yield ActionButton("All at once", id="apply", classes="-act")
             yield Static("", id="script-about", classes="quiet", markup=False)
         script = Log(id="script", highlight=False, auto_scroll=False)
         yield script
@@ -86,16 +98,19 @@ class SchemaScreen(WizardScreen):
             return
         self.notice(None)
         self.start_job(
-            "missing", "looking at the target's tables", self.services.missing_tables, self._looked
+            "missing", "looking at the target's tables", self.services.look_at_schema, self._looked
         )
 
-    def _looked(self, missing: tuple[TableName, ...] | Failure) -> None:
-        if isinstance(missing, Failure):
-            self.notice(missing)
+    def _looked(self, look: SchemaLook | Failure) -> None:
+        if isinstance(look, Failure):
+            self.notice(look)
             return
-        self._missing = missing
+        self._look = look
+        waiting = look.waiting
+        subscription = self.services.migration.subscription if waiting is None else waiting.subscription
+        self.remember(builds_schema=waiting is not None, subscription=subscription)
         self._show()
-        if missing and self._script is None:
+        if look.missing and self._script is None:
             self.start_job(
                 "dump", "pg_dump writes the source's schema", self.services.dump_schema, self._dumped
             )
@@ -112,12 +127,15 @@ class SchemaScreen(WizardScreen):
         log.focus()
 
     def _show(self) -> None:
-        missing, script, outcome = self._missing, self._script, self._outcome
+        look, script, outcome = self._look, self._script, self._outcome
         line = self.query_one("#missing", Static)
-        if missing is not None:
-            text = missing_line(missing, len(self.services.migration.tables))
-            line.update(plain(text, "$text-warning" if missing else "$text-success"))
-        self.query_one("#apply-row").display = script is not None and bool(missing)
+        if look is not None:
+            said_lines = [missing_line(look.missing, len(self.services.migration.tables))]
+            if look.waiting is not None:
+                said_lines.append(waiting_line(look.waiting))
+            tone = "$text-warning" if look.missing else "$text-success"
+            line.update(Content("\n").join(plain(text, tone) for text in said_lines))
+        self.query_one("#apply-row").display = script is not None and look is not None and bool(look.missing)
         self.query_one("#script").display = script is not None
         if script is not None:
             lines = script.text.count("\n")
@@ -135,17 +153,20 @@ class SchemaScreen(WizardScreen):
             )
         self.redraw_frame()
 
+    @on(Button.Pressed, "#restore")
+    def _restore(self) -> None:
+        self._run(self.services.restore_schema)
+
     @on(Button.Pressed, "#apply")
     def _apply(self) -> None:
+        if self._script is not None:
+            self._run(partial(self.services.apply_schema, self._script))
+
+    def _run(self, restore: Callable[[], ScriptOutcome | Failure]) -> None:
         if self._script is None or self.jobs.running:
             return
         self.notice(None)
-        self.start_job(
-            "apply",
-            "applying the schema on the target",
-            partial(self.services.apply_schema, self._script),
-            self._applied,
-        )
+        self.start_job("apply", "applying the schema on the target", restore, self._applied)
 
     def _applied(self, outcome: ScriptOutcome | Failure) -> None:
         if isinstance(outcome, Failure):
@@ -183,10 +204,9 @@ class SchemaScreen(WizardScreen):
         return None if self._script is None else ("schema.sql", self._script.text)
 
     def next_blocked(self) -> str | None:
-        if self._missing is None:
+        if self._look is None:
             return "the target has not been looked at; r looks again"
-        if self._missing:
-            return (
-                f"{plural(len(self._missing), 'chosen table is', 'chosen tables are')} missing on the target"
-            )
+        missing = len(self._look.missing)
+        if missing:
+            return f"{plural(missing, 'chosen table is', 'chosen tables are')} missing on the target"
         return None

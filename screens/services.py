@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from engine.catalog.planned import PublicationPlan
-from engine.catalog.table import SourceTable, TableName
+from engine.catalog.table import SourceTable
 from engine.checks.finding import Finding
 from engine.connection.summary import EndpointSummary, ServerSummary
 from engine.cutover.outcome import (
@@ -25,7 +25,7 @@ from engine.cutover.outcome import (
     WriteActivity,
 )
 from engine.errors import Failure, Side
-from engine.schema.script import SchemaScript, ScriptOutcome
+from engine.schema.script import SchemaLook, SchemaScript, ScriptOutcome
 from engine.view import EngineView
 from screens.migration import SavedMigration
 
@@ -102,14 +102,20 @@ class MigrationServices(Protocol):
     def list_tables(self) -> tuple[SourceTable, ...] | Failure:
         """Tables of the source that can be chosen (blocking)."""
 
-    def missing_tables(self) -> tuple[TableName, ...] | Failure:
-        """Chosen tables the target does not have (blocking)."""
+    def look_at_schema(self) -> SchemaLook | Failure:
+        """What the target has of the chosen tables (blocking)."""
 
     def dump_schema(self) -> SchemaScript | Failure:
         """The source's schema (blocking)."""
 
     def apply_schema(self, script: SchemaScript) -> ScriptOutcome | Failure:
         """Apply the schema on the target in one transaction (blocking)."""
+
+    def restore_schema(self) -> ScriptOutcome | Failure:
+        """Make the source's tables on the target and put off keys, indexes and constraints (blocking).
+
+        The engine of the migration's subscription builds these once rows are there.
+        """
 
     def plan_publication(self) -> PublicationPlan | Failure:
         """What has to change on the source so that the chosen tables are published (blocking)."""

@@ -17,6 +17,7 @@ from engine.connection.explain import explain
 from engine.connection.session import Session
 from engine.errors import Side
 from engine.schema.deferral import DeferredObject
+from engine.schema.script import WaitingObjects
 
 
 class StepState(Enum):
@@ -56,6 +57,15 @@ update _ts_live_sync.deferred
 _INSERT = """
 insert into _ts_live_sync.deferred
        (subname, position, kind, name, statement, source_tables, needed_by, requires) values
+"""
+
+_NOT_STARTED = """
+select d.subname, pg_catalog.count(*)
+  from _ts_live_sync.deferred d
+ where d.state <> 'done'
+   and not exists (select from _ts_live_sync.subscription s where s.subname = d.subname)
+ group by d.subname
+ order by d.subname
 """
 
 _FORGET = "delete from _ts_live_sync.deferred where subname = %s"
@@ -134,6 +144,21 @@ class DeferredStore:
         """Delete all steps."""
         if self._run(_EXISTS, (), "looking for deferred steps").fetchone() == (True,):
             self._run(_FORGET, (self._subscription,), "deleting the deferred steps")
+
+
+def waiting_objects(target: Session) -> tuple[WaitingObjects, ...]:
+    """What was put off for subscriptions that have not been started, by their names.
+
+    Raises:
+        EngineError: The target could not be read.
+    """
+    try:
+        if target.execute(_EXISTS).fetchone() != (True,):
+            return ()
+        rows = target.execute(_NOT_STARTED).fetchall()
+    except psycopg.Error as error:
+        raise explain(error, Side.TARGET, "looking for deferred steps") from None
+    return tuple(WaitingObjects(str(subscription), int(str(count))) for subscription, count in rows)
 
 
 def _step(row: tuple[object, ...]) -> DeferredStep:

@@ -11,6 +11,7 @@ from importlib import resources
 
 from engine.catalog.tables import missing_tables
 from engine.checks.subscription import require_different_databases, require_publications, require_source_ready
+from engine.connection.endpoint import Endpoint
 from engine.connection.session import Session
 from engine.errors import BlockedError, EngineError, Failure, Retry, Side
 from engine.feed import Feed
@@ -22,6 +23,7 @@ from engine.replication.subscription import SubscriptionConfig
 from engine.schema.archive import dump_archive
 from engine.schema.deferral import plan_deferral
 from engine.schema.restore import apply_script
+from engine.schema.script import ScriptOutcome
 from engine.snapshot import Severity
 
 
@@ -70,24 +72,8 @@ def restore_schema(
             Severity.INFO, "The published tables are on the target already; the schema is left as it is"
         )
         return
-    state.create()
-    state.lock()
     feed.emit(Severity.INFO, "Reading the schema of the source")
-    archive = dump_archive(config.source, source.info.server_version)
-    steps = plan_deferral(source, archive)
-    record = resources.files("engine.replication").joinpath("state.sql").read_text()
-    # The record first: the script ends with psql's own commands.
-    outcome = apply_script(
-        config.target,
-        "".join(
-            (
-                record,
-                "set standard_conforming_strings = on;\n",
-                insert_script(config.subscription, steps),
-                archive.pre_data,
-            )
-        ),
-    )
+    outcome, objects = bring_schema(config.source, config.target, config.subscription, source, state)
     if not outcome.applied:
         raise EngineError(
             Failure(
@@ -100,6 +86,42 @@ def restore_schema(
         )
     feed.emit(
         Severity.INFO,
-        f"Schema restored ({archive.pg_dump}); {len(steps)} indexes, constraints and other objects wait "
-        "for the rows",
+        f"Schema restored; {objects} indexes, constraints and other objects wait for the rows",
     )
+
+
+def bring_schema(
+    source_endpoint: Endpoint,
+    target_endpoint: Endpoint,
+    subscription: str,
+    source: Session,
+    state: StateStore,
+) -> tuple[ScriptOutcome, int]:
+    """Restore what does not wait for rows, and record what does, in one transaction.
+
+    Args:
+        source_endpoint: For pg_dump.
+        target_endpoint: For psql.
+        subscription: Whose engine builds the rest.
+        source: A session on the source.
+        state: Of the subscription; locked from now on, so that no engine starts meanwhile.
+
+    Returns:
+        What psql said, and the number of objects that wait.
+
+    Raises:
+        EngineError: A program or a server failed; the target has nothing of the schema.
+    """
+    state.create()
+    state.lock()
+    archive = dump_archive(source_endpoint, source.info.server_version)
+    steps = plan_deferral(source, archive)
+    record = resources.files("engine.replication").joinpath("state.sql").read_text()
+    # The record first: the script ends with psql's own commands.
+    script = (
+        record,
+        "set standard_conforming_strings = on;\n",
+        insert_script(subscription, steps),
+        archive.pre_data,
+    )
+    return apply_script(target_endpoint, "".join(script)), len(steps)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.catalog.table import TableName
+
 
 @dataclass(frozen=True, slots=True)
 class SchemaScript:
@@ -26,3 +28,22 @@ class ScriptOutcome:
 
     error: str
     """psql's messages about the statement that failed, verbatim; empty when applied."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingObjects:
+    """Indexes, constraints and other objects that a restored schema still lacks."""
+
+    subscription: str
+    """The one that builds them: keys after a table's rows, the rest after the copy."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaLook:
+    """What the target has of the chosen tables."""
+
+    missing: tuple[TableName, ...]
+    waiting: WaitingObjects | None
+    """What an earlier restore put off for a subscription that has not been started."""

@@ -82,7 +82,7 @@ async def migrate(pilot: Pilot[Any], source: Database, target: Database, stop: C
     await press_until(pilot, ("ctrl+n",), at(Step.TABLES), "Tables")
     await until(pilot, reads("11 of 11 tables chosen"), "the table list")
     await press_until(pilot, ("ctrl+n",), at(Step.SCHEMA), "Schema")
-    await until(pilot, reads("missing on the target"), "the dump")
+    await until(pilot, reads("lines by pg_dump"), "the dump")
     await press_until(pilot, ("shift+tab", "enter"), lambda: at_least_applied(app), "the schema applied")
     await press_until(pilot, ("ctrl+n",), at(Step.PUBLICATION), "Publication")
     await until(pilot, reads("to run"), "the plan")

@@ -95,6 +95,14 @@ class Terminal:
         os.close(self._controller)
 
 
+def index_names(database: Database) -> list[tuple[str]]:
+    """Every index of the migrated schemas."""
+    return database.query(
+        "select schemaname || '.' || indexname from pg_indexes"
+        " where schemaname not in ('pg_catalog', '_ts_live_sync') order by 1"
+    )
+
+
 @pytest.mark.parametrize("moment", ["copying", "replicating"])
 def test_killed_and_started_again(
     moment: str, source_db: Database, target_db: Database, tmp_path: Path
@@ -108,7 +116,7 @@ def test_killed_and_started_again(
         terminal.press(NEXT, then="18 checks")
         terminal.press(NEXT, then="11 of 11 tables chosen")
         terminal.press(NEXT, then="lines by pg_dump")
-        terminal.press(BACK_TAB, ENTER, then="Applied")
+        terminal.press(BACK_TAB, BACK_TAB, ENTER, then="wait for the rows: Start builds them")
         terminal.press(NEXT, then="to run, nothing has been run yet")
         terminal.press(TAB, ENTER, then="applied.")
         terminal.press(NEXT, then="Nothing has been copied so far")
@@ -125,11 +133,13 @@ def test_killed_and_started_again(
         wait_until(lambda: all_ready(target_db), describe=lambda: states(target_db))
         writer.stop()
         wait_drained(source_db, target_db)
+        wait_until(lambda: not target_db.query("select from _ts_live_sync.deferred where state <> 'done'"))
     finally:
         writer.stop()
         terminal.kill()
     assert writer.failure is None
     assert_all_equal(source_db, target_db)
+    assert index_names(target_db) == index_names(source_db)
     assert target_db.query("select epoch from _ts_live_sync.subscription") == [(2,)]
     saved = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
     assert source_db.conninfo.split("@", 1)[0].rsplit(":", 1)[1] not in saved

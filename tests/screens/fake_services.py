@@ -19,7 +19,7 @@ from engine.cutover.outcome import (
     WriteActivity,
 )
 from engine.errors import Failure, Side
-from engine.schema.script import SchemaScript, ScriptOutcome
+from engine.schema.script import SchemaLook, SchemaScript, ScriptOutcome, WaitingObjects
 from engine.snapshot import Event, Lag, Phase, Severity, Snapshot, TableProgress, TableState
 from screens.migration import CutoverRecord, SavedMigration, Step
 
@@ -340,6 +340,7 @@ class FakeServices:
     findings: tuple[Finding, ...] | Failure = field(default_factory=good_findings)
     tables: tuple[SourceTable, ...] | Failure = field(default_factory=shop_tables)
     missing: tuple[TableName, ...] | Failure = ()
+    waiting: WaitingObjects | None = None
     script: SchemaScript | Failure = SCRIPT
     outcome: ScriptOutcome | Failure = APPLIED
     plan: PublicationPlan | Failure = field(
@@ -450,8 +451,8 @@ class FakeServices:
     def list_tables(self) -> tuple[SourceTable, ...] | Failure:
         return self.tables
 
-    def missing_tables(self) -> tuple[TableName, ...] | Failure:
-        return self.missing
+    def look_at_schema(self) -> SchemaLook | Failure:
+        return self.missing if isinstance(self.missing, Failure) else SchemaLook(self.missing, self.waiting)
 
     def dump_schema(self) -> SchemaScript | Failure:
         return self.script
@@ -460,6 +461,13 @@ class FakeServices:
         self.calls.append("apply schema")
         if isinstance(self.outcome, ScriptOutcome) and self.outcome.applied:
             self.missing = ()
+        return self.outcome
+
+    def restore_schema(self) -> ScriptOutcome | Failure:
+        self.calls.append("restore schema")
+        if isinstance(self.outcome, ScriptOutcome) and self.outcome.applied:
+            self.missing = ()
+            self.waiting = WaitingObjects(self.migration.subscription, 14)
         return self.outcome
 
     def plan_publication(self) -> PublicationPlan | Failure:

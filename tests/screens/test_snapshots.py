@@ -154,6 +154,14 @@ def test_schema_that_failed(snap_compare: SnapCompare) -> None:
     assert snap_compare(app, run_before=_then("shift+tab", "enter"))
 
 
+def test_schema_restored_tables_first(snap_compare: SnapCompare) -> None:
+    """What waits for the rows is said."""
+    app = _at(Step.SCHEMA, missing=(TableName("public", "customers"),))
+    assert snap_compare(app, run_before=_then("shift+tab", "shift+tab", "enter"))
+    assert app.fake.calls == ["restore schema"]
+    assert app.fake.migration.builds_schema
+
+
 def test_schema_already_there(snap_compare: SnapCompare) -> None:
     """Nothing to do, Next is on."""
     assert snap_compare(_at(Step.SCHEMA), run_before=_then())
