@@ -60,6 +60,51 @@ class Phase(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class CopyRate:
+    """How fast rows were copied over the last several seconds."""
+
+    rows_per_second: float
+    bytes_per_second: float
+    """Of the COPY stream; the same rows take another number of bytes on disk."""
+
+    seconds_left: float | None
+    """At this rate; None when nothing tells how much is left, or nothing moves."""
+
+    @property
+    def time_left(self) -> str | None:
+        """``seconds_left`` in words, as coarse as an estimate is: ``45 s``, ``12 min``, ``3 h 10 min``."""
+        if self.seconds_left is None:
+            return None
+        seconds = max(1, round(self.seconds_left))
+        if seconds < 60:
+            return f"{seconds} s"
+        minutes = round(seconds / 60)
+        if minutes < 60:
+            return f"{minutes} min"
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours} h {minutes:02} min" if hours < 24 else f"{hours // 24} d {hours % 24:02} h"
+
+
+@dataclass(frozen=True, slots=True)
+class CopyTotal:
+    """All copies of the subscription together."""
+
+    rows: int
+    size_bytes: int
+    """Of the COPY streams."""
+
+    percent: int | None
+    """How much of what the tables take on the source's disk is copied, by each table's rows; 100 only when
+    all are. None when too much of it is in tables whose number of rows is not known or estimated too low."""
+
+    exceeds_estimate: bool
+    """Whether ``percent`` is unknown because a table has more rows than estimated."""
+
+    rate: CopyRate | None
+    """None when nothing is left to copy, and in the first second."""
+
+
+@dataclass(frozen=True, slots=True)
 class TableProgress:
     """One source table of the subscription."""
 
@@ -73,8 +118,14 @@ class TableProgress:
     state: TableState
     rows_copied: int
     bytes_copied: int
+    """Of the COPY stream, as ``pg_stat_progress_copy.bytes_processed`` counts them (PostgreSQL 27.4.3)."""
+
     approximate_rows: int | None
+    """What the source's statistics say; None or 0 when it was never analyzed."""
+
     approximate_size_bytes: int | None
+    """On the source's disk, TOAST included, indexes not."""
+
     changes_applied: int
     """Row changes applied by the live stream since this engine started."""
 
@@ -85,6 +136,38 @@ class TableProgress:
     """Set when the table is set aside; it stays until the table is retried or removed."""
 
     state_since: datetime | None
+    copy_rate: CopyRate | None = None
+    """While it is being copied, after the first second of it."""
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether all rows of the snapshot are on the target."""
+        return self.state not in (TableState.INIT, TableState.DATASYNC)
+
+    @property
+    def exceeds_estimate(self) -> bool:
+        """Whether more rows were copied than the table was thought to have, and it goes on."""
+        return not self.is_copied and self.rows_copied > (self.approximate_rows or 0) > 0
+
+    @property
+    def copied_share(self) -> float | None:
+        """How much is copied, by rows: 0.0 to 1.0, None when nothing tells how many there are."""
+        if self.is_copied:
+            return 1.0
+        if self.rows_copied == 0:
+            return 0.0
+        if not self.approximate_rows or self.exceeds_estimate:
+            return None
+        return self.rows_copied / self.approximate_rows
+
+    @property
+    def copied_percent(self) -> int | None:
+        """:attr:`copied_share` in percent, rounded down; 100 only when all rows are copied."""
+        if self.is_copied:
+            return 100
+        if self.copied_share is None:
+            return None
+        return min(99, self.rows_copied * 100 // max(1, self.approximate_rows or 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +208,7 @@ class Snapshot:
     changes_per_second: float | None
     """Row changes applied, averaged over about ten seconds."""
 
-    copy_bytes_per_second: float | None
+    copy_total: CopyTotal
     transactions_applied: int
     sync_workers_busy: int
     sync_workers: int

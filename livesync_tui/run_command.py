@@ -16,6 +16,7 @@ from engine.replication.subscription import SubscriptionConfig
 from engine.snapshot import Event, Phase, Snapshot, TableState
 from livesync_tui import output
 from livesync_tui.cli import EXIT_DONE, EXIT_FAILED, exit_code
+from livesync_tui.copy_words import table_fields, total_fields, total_words
 
 _SUMMARY_SECONDS = 10.0
 _POLL_SECONDS = 0.2
@@ -111,7 +112,7 @@ def summary(snapshot: Snapshot) -> str:
     if snapshot.tables_set_aside:
         parts.append(f"set aside {len(snapshot.tables_set_aside)}")
     if snapshot.phase is Phase.COPYING:
-        parts.append(f"{sum(table.rows_copied for table in snapshot.tables):,} rows copied")
+        parts.append(total_words(snapshot.copy_total))
     if snapshot.objects_to_build:
         parts.append(f"{snapshot.objects_to_build} indexes and constraints to build")
     if snapshot.objects_failed:
@@ -134,6 +135,14 @@ def _fields(snapshot: Snapshot) -> dict[str, object]:
         "source_flush_lsn": snapshot.source_flush_lsn,
         "lag_bytes": None if snapshot.lag is None else snapshot.lag.lag_bytes,
         "changes_per_second": snapshot.changes_per_second,
+        "copy": {
+            **total_fields(snapshot.copy_total),
+            "tables": [
+                {"source": table.source_name, **table_fields(table)}
+                for table in snapshot.tables
+                if table.state is TableState.DATASYNC and table.last_error is None
+            ],
+        },
         "objects_to_build": snapshot.objects_to_build,
         "objects_failed": snapshot.objects_failed,
         "waiting_for": snapshot.waiting_for,

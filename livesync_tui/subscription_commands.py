@@ -1,28 +1,28 @@
-"""The short commands about one subscription: check, status, refresh-publication, copy-sequences, drop."""
+"""The short commands about one subscription: status, refresh-publication, copy-sequences, drop."""
 
 from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from engine.catalog.table_map import parse_table_map
-from engine.checks.finding import Finding, Verdict
-from engine.checks.run import run_checks
 from engine.connection.endpoint import Endpoint, parse_endpoint
 from engine.connection.session import open_session
 from engine.cutover.sequences import copy_sequences
 from engine.errors import Side
 from engine.lsn import format_lsn
+from engine.replication.copy_rates import CopyRates
 from engine.replication.drop import drop_subscription
 from engine.replication.refresh import refresh_publication, unknown_subscription
 from engine.replication.slots import require_subscription_name
 from engine.replication.state import StateStore
 from engine.replication.status import SubscriptionStatus, read_status
-from engine.snapshot import TableState
+from engine.snapshot import CopyTotal, TableProgress, TableState
 from livesync_tui import output
-from livesync_tui.cli import EXIT_BLOCKED, EXIT_DONE, EXIT_FAILED
+from livesync_tui.cli import EXIT_DONE, EXIT_FAILED
+from livesync_tui.copy_words import table_fields, table_words, total_fields, total_words
 
 _REFRESH_SECONDS = 30.0
 _WATCH_SECONDS = 2.0
@@ -35,36 +35,12 @@ def _endpoints(options: argparse.Namespace) -> tuple[Endpoint, Endpoint]:
     )
 
 
-def check(options: argparse.Namespace) -> int:
-    """Run all checks; exit 3 when one blocks."""
-    findings = run_checks(*_endpoints(options))
-    blocked = any(finding.verdict is Verdict.BLOCKS for finding in findings)
-    if options.json:
-        output.document(
-            [
-                {**asdict(finding), "side": finding.side.value, "verdict": finding.verdict.value}
-                for finding in findings
-            ]
-        )
-    else:
-        for finding in findings:
-            _print_finding(finding)
-    return EXIT_BLOCKED if blocked else EXIT_DONE
-
-
-def _print_finding(finding: Finding) -> None:
-    output.line(f"{finding.verdict.value:8} {finding.side.value:6}  {finding.check}: {finding.found}")
-    if finding.verdict is not Verdict.OK:
-        for label, text in (("why", finding.why), ("fix", finding.fix)):
-            if text:
-                output.line(f"{'':17} {label}: {text}")
-
-
 def status(options: argparse.Namespace) -> int:
     """Print the recorded state; exit 1 while a table is set aside, an index or constraint was refused, or the
     subscription has an error."""
     source = parse_endpoint(Side.SOURCE, options.source) if options.source else None
     target = parse_endpoint(Side.TARGET, options.target or "")
+    rates = CopyRates()
     while True:
         with open_session(target, "status") as target_session:
             if source is None:
@@ -72,7 +48,11 @@ def status(options: argparse.Namespace) -> int:
             else:
                 with open_session(source, "status") as source_session:
                     found = read_status(target_session, options.subscription, source_session)
-        _print_status(found, as_json=options.json)
+        tables, total = rates.observe(found.progress, time.monotonic())
+        if options.json:
+            _print_json(found, tables, total)
+        else:
+            _print_status(found, tables, total)
         if not options.watch:
             failed = found.tables_set_aside or found.objects_failed or found.last_error
             return EXIT_FAILED if failed else EXIT_DONE
@@ -83,52 +63,54 @@ def _lsn(lsn: int | None) -> str | None:
     return None if lsn is None else format_lsn(lsn)
 
 
-def _print_status(found: SubscriptionStatus, *, as_json: bool) -> None:
-    if as_json:
-        output.document(
-            {
-                "subscription": found.subscription,
-                "publications": found.publications,
-                "position_lsn": _lsn(found.position_lsn),
-                "source_flush_lsn": _lsn(found.source_flush_lsn),
-                "lag_bytes": found.lag_bytes,
-                "last_replicated_txn_time": found.last_replicated_txn_time,
-                "updated_at": found.updated_at,
-                "last_error": found.last_error,
-                "states": {state.value: found.count(state) for state in TableState},
-                "tables": [
-                    {
-                        "source": str(table.source),
-                        "target": str(table.target),
-                        "state": table.state.value,
-                        "rows_copied": table.rows_copied,
-                        "last_error": table.last_error,
-                    }
-                    for table in found.tables
-                ],
-                "not_built": [
-                    {
-                        "kind": step.planned.kind,
-                        "name": step.planned.name,
-                        "state": step.state.value,
-                        "last_error": step.last_error,
-                    }
-                    for step in found.not_built
-                ],
-                "slots": None
-                if found.slots is None
-                else [
-                    {
-                        "name": slot.name,
-                        "active": slot.is_active,
-                        "confirmed_flush_lsn": _lsn(slot.confirmed_flush_lsn),
-                        "wal_status": slot.wal_status,
-                    }
-                    for slot in found.slots
-                ],
-            }
-        )
-        return
+def _print_json(found: SubscriptionStatus, tables: Sequence[TableProgress], total: CopyTotal) -> None:
+    output.document(
+        {
+            "subscription": found.subscription,
+            "publications": found.publications,
+            "position_lsn": _lsn(found.position_lsn),
+            "source_flush_lsn": _lsn(found.source_flush_lsn),
+            "lag_bytes": found.lag_bytes,
+            "last_replicated_txn_time": found.last_replicated_txn_time,
+            "updated_at": found.updated_at,
+            "last_error": found.last_error,
+            "states": {state.value: found.count(state) for state in TableState},
+            "copy": total_fields(total),
+            "tables": [
+                {
+                    "source": table.source_name,
+                    "target": table.target_name,
+                    "state": table.state.value,
+                    **table_fields(table),
+                    "last_error": table.last_error,
+                }
+                for table in tables
+            ],
+            "not_built": [
+                {
+                    "kind": step.planned.kind,
+                    "name": step.planned.name,
+                    "state": step.state.value,
+                    "last_error": step.last_error,
+                }
+                for step in found.not_built
+            ],
+            "slots": None
+            if found.slots is None
+            else [
+                {
+                    "name": slot.name,
+                    "active": slot.is_active,
+                    "confirmed_flush_lsn": _lsn(slot.confirmed_flush_lsn),
+                    "wal_status": slot.wal_status,
+                }
+                for slot in found.slots
+            ],
+        }
+    )
+
+
+def _print_status(found: SubscriptionStatus, tables: Sequence[TableProgress], total: CopyTotal) -> None:
     age_seconds = (datetime.now(UTC) - found.updated_at).total_seconds()
     lag = "unknown" if found.lag_bytes is None else f"{found.lag_bytes:,} bytes"
     output.line(f"subscription  {found.subscription} (publications {', '.join(found.publications)})")
@@ -137,14 +119,15 @@ def _print_status(found: SubscriptionStatus, *, as_json: bool) -> None:
     )
     states = ", ".join(f"{found.count(state)} {state.word} ({state.value})" for state in TableState)
     output.line(f"tables        {states}")
+    output.line(f"copies        {total_words(total)}")
     if found.last_error:
         output.line(f"error         {found.last_error}")
     for slot in found.slots or ():
         active = "active" if slot.is_active else "not active"
         output.line(f"slot          {slot.name}: {active}, WAL {slot.wal_status}")
-    for table in found.tables:
-        renamed = "" if table.source == table.target else f" -> {table.target}"
-        output.line(f"  {table.state.value}  {table.source}{renamed}  {table.rows_copied:,} rows copied")
+    for table in tables:
+        renamed = "" if table.source_name == table.target_name else f" -> {table.target_name}"
+        output.line(f"  {table.state.value}  {table.source_name}{renamed}  {table_words(table)}")
         if table.last_error:
             output.line(f"     {table.last_error}")
     if found.not_built:

@@ -21,9 +21,10 @@ from textual.widget import Widget
 from textual.widgets import DataTable, Static
 
 from engine.errors import Failure
-from engine.snapshot import Event, Lag, Phase, Severity, Snapshot, TableProgress, TableState
+from engine.snapshot import CopyRate, Event, Lag, Phase, Severity, Snapshot, TableProgress, TableState
 from screens.fitted_table import Column, FittedTable
 from screens.format import (
+    UNKNOWN,
     cell,
     human_bytes,
     human_count,
@@ -53,6 +54,9 @@ Each table is copied, catches up with what changed meanwhile, and then follows t
 
 Space freezes what is shown; the engine runs on. p pauses the engine: nothing is applied and the source
 keeps WAL until it is resumed. The lag is what the source has written and the target has not stored yet.
+
+Shares and times left go by the source's estimate of each table's rows; ? stands where it has none, or too
+few. Bytes copied are those sent, which are not what a table takes on disk.
 """
 
 SILENT_AFTER_SECONDS = 5.0
@@ -91,12 +95,12 @@ _PHASE_STYLES = {
 
 _COLUMNS = (
     Column("State", "state", width=16),
-    Column("Table", "name", weight=3),
+    Column("Table", "name", weight=1),
     Column("Rows copied", "rows", width=11, right=True),
     Column("%", "share", width=4, right=True),
     Column("Bytes", "bytes", width=9, right=True, wide_only=True),
     Column("Changes", "changes", width=11, right=True, wide_only=True),
-    Column("Now", "doing", weight=2),
+    Column("Now", "doing", weight=1),
 )
 
 
@@ -122,7 +126,7 @@ def row_cells(table: TableProgress) -> dict[str, CellText]:
     else:
         glyph, tone = _LOOKS[table.state]
         state = CellText(f"{glyph} {table.state.value} {table.state.word}", tone)
-        doing = CellText(table.activity)
+        doing = CellText(copy_speed(table) or table.activity)
     return {
         "state": state,
         "name": CellText(table.source_name),
@@ -136,13 +140,22 @@ def row_cells(table: TableProgress) -> dict[str, CellText]:
 
 def copied_share(table: TableProgress) -> str:
     """How much of a table is copied; never 100 % before it is, because the total is an estimate."""
-    if table.state not in (TableState.INIT, TableState.DATASYNC):
+    if table.is_copied:
         return "all"
     if table.rows_copied == 0:
         return "-"
-    if not table.approximate_rows:
-        return "?"
-    return f"{min(99, table.rows_copied * 100 // table.approximate_rows)} %"
+    return "?" if table.copied_percent is None else f"{table.copied_percent} %"
+
+
+def copy_speed(table: TableProgress) -> str:
+    """How long a copy still takes and how fast it is; nothing while it does something else."""
+    rate = table.copy_rate
+    if rate is None or table.activity != "copying":
+        return ""
+    speed = human_rate(rate.bytes_per_second)
+    if table.exceeds_estimate:
+        return f"more than estimated, {speed}"
+    return speed if rate.time_left is None else f"~{rate.time_left}, {speed}"
 
 
 def counts_line(snapshot: Snapshot) -> Content:
@@ -159,30 +172,21 @@ def counts_line(snapshot: Snapshot) -> Content:
 
 
 def copy_line(snapshot: Snapshot) -> str:
-    """How much was copied, and how fast."""
-    rows = sum(table.rows_copied for table in snapshot.tables)
-    size = sum(table.bytes_copied for table in snapshot.tables)
-    expected = _expected_bytes(snapshot)
-    if snapshot.phase is Phase.COPYING:
-        of = f" of ~{human_bytes(expected)}" if expected is not None and size < expected else ""
-        speed = snapshot.copy_bytes_per_second
-        rate = "" if speed is None else f", {human_rate(speed)}"
-        left = _time_left(snapshot, size, expected)
-        return f"Copied {human_bytes(size)}{of}, {human_count(rows)} rows{rate}{left}"
-    return f"Copied {human_bytes(size)}, {human_count(rows)} rows"
-
-
-def _expected_bytes(snapshot: Snapshot) -> int | None:
-    sizes = [table.approximate_size_bytes for table in snapshot.tables]
-    known = [size for size in sizes if size is not None]
-    return sum(known) if len(known) == len(sizes) and known else None
-
-
-def _time_left(snapshot: Snapshot, size: int, expected: int | None) -> str:
-    rate = snapshot.copy_bytes_per_second
-    if expected is None or not rate or size >= expected:
-        return ""
-    return f", about {human_duration((expected - size) / rate)} left"
+    """How much was copied, how long the rest takes, and how fast it is."""
+    total = snapshot.copy_total
+    rows, size = f"{human_count(total.rows)} rows", human_bytes(total.size_bytes)
+    if snapshot.phase is not Phase.COPYING:
+        return f"Copied {size}, {rows}"
+    share, rate = "", total.rate
+    if total.exceeds_estimate:
+        share = " more than estimated:"
+    elif total.percent is not None:
+        left = "" if rate is None or rate.time_left is None else f", ~{rate.time_left} left"
+        share = f" ~{total.percent} %{left}:"
+    if rate is not None:
+        size += f" ({human_rate(rate.bytes_per_second)})"
+        rows += f" ({human_per_second(rate.rows_per_second)})"
+    return f"Copied{share} {size}, {rows}"
 
 
 def lag_line(snapshot: Snapshot) -> str:
@@ -253,11 +257,13 @@ def table_text(table: TableProgress) -> str:
         f"Source        {table.source_name}",
         f"Target        {table.target_name}",
         f"State         {table.state.value} {table.state.word}",
-        f"Rows copied   {human_count(table.rows_copied)} of {human_estimate(table.approximate_rows)}",
-        f"Bytes copied  {human_bytes(table.bytes_copied)} of ~{human_bytes(table.approximate_size_bytes)}",
+        f"Rows copied   {_rows_copied(table)}",
+        f"Bytes copied  {_bytes_copied(table)}",
         f"Applied       {human_count(table.changes_applied)} row changes since this start",
         f"Now           {table.activity}",
     ]
+    if table.copy_rate is not None:
+        lines.append(f"Time left     {_time_left(table.copy_rate)}")
     if table.state_since is not None:
         lines.append(f"State since   {table.state_since:%Y-%m-%d %H:%M:%S %Z}")
     if table.last_error is not None:
@@ -265,6 +271,28 @@ def table_text(table: TableProgress) -> str:
             f"\nSet aside because\n{table.last_error}\n\nt on its line copies it again from the start."
         )
     return "\n".join(lines)
+
+
+def _rows_copied(table: TableProgress) -> str:
+    rows, estimate = human_count(table.rows_copied), human_estimate(table.approximate_rows)
+    speed = "" if table.copy_rate is None else f", {human_per_second(table.copy_rate.rows_per_second)}"
+    if table.is_copied:
+        return rows
+    if table.exceeds_estimate:
+        return f"{rows}{speed}; more than the {estimate} estimated"
+    if not table.approximate_rows:
+        return f"{rows}{speed}; how many there are is not known"
+    return f"{rows} of {estimate} ({table.copied_percent} %){speed}"
+
+
+def _time_left(rate: CopyRate) -> str:
+    return UNKNOWN if rate.time_left is None else f"about {rate.time_left}, at this speed"
+
+
+def _bytes_copied(table: TableProgress) -> str:
+    speed = "" if table.copy_rate is None else f", {human_rate(table.copy_rate.bytes_per_second)}"
+    on_disk = human_bytes(table.approximate_size_bytes)
+    return f"{human_bytes(table.bytes_copied)}{speed} (on the source's disk {on_disk})"
 
 
 class LiveScreen(WizardScreen):

@@ -43,6 +43,7 @@ from engine.feed import Feed
 from engine.lsn import format_lsn, parse_lsn
 from engine.replication.apply_worker import ApplyWorker
 from engine.replication.bootstrap import TableSet, clean_up_sync_slots, refresh_tables, take_over
+from engine.replication.copy_rates import CopyRates
 from engine.replication.deferred_builds import DeferredBuilds
 from engine.replication.deferred_state import DeferredStore
 from engine.replication.handover import HandoverQueue
@@ -124,7 +125,8 @@ class Engine:
         self._retry_at: float | None = None
         self._paused = False
         self._source_position: _SourcePosition | None = None
-        self._samples: deque[tuple[float, int, int]] = deque()
+        self._samples: deque[tuple[float, int]] = deque()
+        self._copy_rates = CopyRates()
         self._running: Running | None = None
         self._apply: _ApplyThread | None = None
         self._pool: SyncPool | None = None
@@ -534,12 +536,14 @@ class Engine:
     def _publish(self) -> None:
         now = time.monotonic()
         building = {} if self._deferred is None else self._deferred.activities()
-        tables = tuple(
-            replace(table, activity=building[table.source_oid]) if table.source_oid in building else table
-            for table in self._monitor.tables()
+        tables, copy_total = self._copy_rates.observe(
+            (
+                replace(table, activity=building[table.source_oid]) if table.source_oid in building else table
+                for table in self._monitor.tables()
+            ),
+            now,
         )
-        copied_bytes = sum(table.bytes_copied for table in tables)
-        self._samples.append((now, self._monitor.changes_applied, copied_bytes))
+        self._samples.append((now, self._monitor.changes_applied))
         while len(self._samples) > 2 and now - self._samples[0][0] > _RATE_WINDOW_SECONDS:
             self._samples.popleft()
         first = self._samples[0]
@@ -562,7 +566,7 @@ class Engine:
                 applied_lsn=None if durable is None else format_lsn(durable),
                 lag=self._lag(durable),
                 changes_per_second=(self._monitor.changes_applied - first[1]) / span if span > 1 else None,
-                copy_bytes_per_second=max(0, copied_bytes - first[2]) / span if span > 1 else None,
+                copy_total=copy_total,
                 transactions_applied=0 if apply is None else apply.transactions,
                 sync_workers_busy=pool_busy,
                 sync_workers=self._config.sync_workers,

@@ -19,6 +19,24 @@ _ACTIVITIES = {
 }
 
 
+def recorded_progress(row: TableRow) -> TableProgress:
+    """What the target has recorded of a table, as a view shows it."""
+    return TableProgress(
+        source_oid=row.oid,
+        source_name=str(row.source),
+        target_name=str(row.target),
+        state=row.state,
+        rows_copied=row.rows_copied,
+        bytes_copied=row.bytes_copied,
+        approximate_rows=row.approximate_rows,
+        approximate_size_bytes=row.approximate_size_bytes,
+        changes_applied=0,
+        activity=_ACTIVITIES[row.state] if row.last_error is None else "set aside",
+        last_error=row.last_error,
+        state_since=row.updated_at,
+    )
+
+
 class Monitor:
     """Latest known progress of each table; every method is short and safe from any thread."""
 
@@ -31,23 +49,7 @@ class Monitor:
         """Start from what the target has recorded; counters of this engine's life are kept."""
         with self._lock:
             known = self._tables
-            self._tables = {}
-            for row in rows:
-                earlier = known.get(row.oid)
-                self._tables[row.oid] = TableProgress(
-                    source_oid=row.oid,
-                    source_name=str(row.source),
-                    target_name=str(row.target),
-                    state=row.state,
-                    rows_copied=row.rows_copied,
-                    bytes_copied=row.bytes_copied,
-                    approximate_rows=row.approximate_rows,
-                    approximate_size_bytes=row.approximate_size_bytes,
-                    changes_applied=0 if earlier is None else earlier.changes_applied,
-                    activity=_ACTIVITIES[row.state] if row.last_error is None else "set aside",
-                    last_error=row.last_error,
-                    state_since=row.updated_at,
-                )
+            self._tables = {row.oid: _updated(known.get(row.oid), recorded_progress(row)) for row in rows}
 
     def state(self, source_oid: int, state: TableState) -> None:
         """A table moved to ``state``."""
@@ -93,3 +95,20 @@ class Monitor:
             table = self._tables.get(source_oid)
             if table is not None:
                 self._tables[source_oid] = replace(table, **fields)  # type: ignore[arg-type]
+
+
+def _updated(earlier: TableProgress | None, recorded: TableProgress) -> TableProgress:
+    """``recorded`` with what is not recorded, or not as often."""
+    if earlier is None:
+        return recorded
+    recorded = replace(recorded, changes_applied=earlier.changes_applied)
+    is_same = earlier.state is recorded.state and earlier.last_error is None and recorded.last_error is None
+    if not is_same:
+        return recorded
+    # A copy that is under way is recorded once a second; it must not seem to step back.
+    return replace(
+        recorded,
+        activity=earlier.activity,
+        rows_copied=earlier.rows_copied,
+        bytes_copied=earlier.bytes_copied,
+    )

@@ -7,10 +7,11 @@ from datetime import datetime
 
 from engine.connection.session import Session
 from engine.replication.deferred_state import DeferredStep, DeferredStore, StepState
+from engine.replication.monitor import recorded_progress
 from engine.replication.refresh import unknown_subscription
 from engine.replication.slots import list_slots, require_subscription_name
 from engine.replication.state import StateStore, TableRow
-from engine.snapshot import TableState
+from engine.snapshot import TableProgress, TableState
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,11 @@ class SubscriptionStatus:
     def tables_set_aside(self) -> tuple[TableRow, ...]:
         """Tables that stopped with an error of their own."""
         return tuple(table for table in self.tables if table.last_error is not None)
+
+    @property
+    def progress(self) -> tuple[TableProgress, ...]:
+        """The tables as a view shows them; copies are recorded about once a second."""
+        return tuple(recorded_progress(table) for table in self.tables)
 
     @property
     def objects_failed(self) -> tuple[DeferredStep, ...]:

@@ -15,7 +15,7 @@ from engine.cutover.drain import drain
 from engine.cutover.writers import write_activity
 from engine.errors import Failure, Side
 from engine.lsn import format_lsn, parse_lsn
-from engine.snapshot import Phase, Snapshot, TableProgress, TableState
+from engine.snapshot import CopyTotal, Phase, Snapshot, TableProgress, TableState
 from engine.view import EngineView
 from livesync_tui.demo.servers import EmbeddedServer
 from tests.conftest import Database
@@ -47,7 +47,7 @@ SNAPSHOT = Snapshot(
     applied_lsn="0/1",
     lag=None,
     changes_per_second=None,
-    copy_bytes_per_second=None,
+    copy_total=CopyTotal(rows=0, size_bytes=0, percent=100, exceeds_estimate=False, rate=None),
     transactions_applied=0,
     sync_workers_busy=0,
     sync_workers=4,

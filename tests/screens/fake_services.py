@@ -20,7 +20,17 @@ from engine.cutover.outcome import (
 )
 from engine.errors import Failure, Side
 from engine.schema.script import SchemaLook, SchemaScript, ScriptOutcome, WaitingObjects
-from engine.snapshot import Event, Lag, Phase, Severity, Snapshot, TableProgress, TableState
+from engine.snapshot import (
+    CopyRate,
+    CopyTotal,
+    Event,
+    Lag,
+    Phase,
+    Severity,
+    Snapshot,
+    TableProgress,
+    TableState,
+)
 from screens.migration import CutoverRecord, SavedMigration, Step
 
 NOW = datetime(2026, 11, 21, 2, 30, 0, tzinfo=UTC)
@@ -151,6 +161,9 @@ def progress(table: SourceTable, state: TableState, **changes: object) -> TableP
         }[state],
         last_error=None,
         state_since=NOW - timedelta(minutes=3),
+        copy_rate=CopyRate(rows_per_second=206_000.0, bytes_per_second=30_500_000.0, seconds_left=94.0)
+        if state is TableState.DATASYNC
+        else None,
     )
     return replace(row, **changes)  # type: ignore[arg-type]
 
@@ -168,7 +181,13 @@ def snapshot(tables: tuple[TableProgress, ...], **changes: object) -> Snapshot:
         applied_lsn="2A/5AF00000",
         lag=Lag(lag_bytes=1_290_000, lag_seconds=2.4, retained_wal_bytes=262_000_000),
         changes_per_second=1_830.0,
-        copy_bytes_per_second=61_000_000.0,
+        copy_total=CopyTotal(
+            rows=sum(table.rows_copied for table in tables),
+            size_bytes=sum(table.bytes_copied for table in tables),
+            percent=41,
+            exceeds_estimate=False,
+            rate=CopyRate(rows_per_second=412_000.0, bytes_per_second=61_000_000.0, seconds_left=131.0),
+        ),
         transactions_applied=5_120,
         sync_workers_busy=2,
         sync_workers=2,
@@ -200,7 +219,13 @@ def ready_snapshot() -> Snapshot:
         tables,
         phase=Phase.REPLICATING,
         lag=Lag(lag_bytes=14_200, lag_seconds=0.2, retained_wal_bytes=17_000_000),
-        copy_bytes_per_second=0.0,
+        copy_total=CopyTotal(
+            rows=sum(table.rows_copied for table in tables),
+            size_bytes=sum(table.bytes_copied for table in tables),
+            percent=100,
+            exceeds_estimate=False,
+            rate=None,
+        ),
         sync_workers_busy=0,
     )
 

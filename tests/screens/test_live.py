@@ -10,8 +10,16 @@ from textual.pilot import Pilot
 from textual.widgets import DataTable
 
 from engine.errors import Failure
-from engine.snapshot import Phase, TableState
-from screens.live import LiveScreen, attention, copied_share, row_cells, trouble_line
+from engine.snapshot import CopyRate, Phase, TableState
+from screens.live import (
+    LiveScreen,
+    attention,
+    copied_share,
+    copy_line,
+    row_cells,
+    table_text,
+    trouble_line,
+)
 from screens.migration import Step
 from tests.screens.fake_services import (
     MONOTONIC_SECONDS,
@@ -57,11 +65,53 @@ def test_each_state_is_told_by_letter_and_word() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "expected", "said"),
-    [(0, 100, "-"), (50, 100, "50 %"), (150, 100, "99 %"), (10, None, "?"), (10, 0, "?")],
+    [(0, 100, "-"), (50, 100, "50 %"), (100, 100, "99 %"), (150, 100, "?"), (10, None, "?"), (10, 0, "?")],
 )
 def test_a_copy_is_never_said_to_be_complete_before_it_is(rows: int, expected: int | None, said: str) -> None:
     table = progress(_TABLE, TableState.DATASYNC, rows_copied=rows, approximate_rows=expected)
     assert copied_share(table) == said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "in_full"),
+    [
+        ({}, "~2 min, 29.1 MB/s", "324,800 of ~812 k (40 %), 206,000/s"),
+        ({}, "~2 min, 29.1 MB/s", "38.4 MB, 29.1 MB/s (on the source's disk 96.0 MB)"),
+        ({}, "~2 min, 29.1 MB/s", "about 2 min, at this speed"),
+        (
+            {"rows_copied": 812_001},
+            "more than estimated, 29.1 MB/s",
+            "812,001, 206,000/s; more than the ~812 k estimated",
+        ),
+        ({"copy_rate": CopyRate(9.0, 800.0, None)}, "800 bytes/s", "Time left     unknown"),
+        ({"approximate_rows": 0}, "~2 min, 29.1 MB/s", "324,800, 206,000/s; how many there are is not known"),
+        ({"copy_rate": None}, "copying", "324,800 of ~812 k (40 %)"),
+        ({"activity": "trying again in 4 s: x"}, "trying again in 4 s: x", "324,800 of"),
+    ],
+)
+def test_a_copy_is_said_with_its_speed_and_what_is_left(
+    changes: dict[str, Any], said: str, in_full: str
+) -> None:
+    table = replace(progress(_TABLE, TableState.DATASYNC), **changes)
+    assert row_cells(table)["doing"].text == said
+    assert in_full in table_text(table)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "Copied ~41 %, ~2 min left: 4.8 kB (58.2 MB/s), 7 rows (412,000/s)"),
+        ({"percent": None}, "Copied 4.8 kB (58.2 MB/s), 7 rows (412,000/s)"),
+        (
+            {"percent": None, "exceeds_estimate": True, "rate": None},
+            "Copied more than estimated: 4.8 kB, 7 rows",
+        ),
+        ({"rate": CopyRate(0.0, 0.0, None)}, "Copied ~41 %: 4.8 kB (0 bytes/s), 7 rows (0/s)"),
+    ],
+)
+def test_all_copies_are_said_in_one_line(changes: dict[str, Any], said: str) -> None:
+    total = replace(copying_snapshot().copy_total, rows=7, size_bytes=4_900, **changes)
+    assert copy_line(replace(copying_snapshot(), copy_total=total)) == said
 
 
 def test_a_silent_engine_is_said() -> None:

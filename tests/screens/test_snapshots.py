@@ -16,7 +16,7 @@ from engine.checks.finding import Finding, Verdict
 from engine.cutover.outcome import RowDifference, TableComparison, WriteActivity
 from engine.errors import Failure, Retry, Side
 from engine.schema.script import ScriptOutcome
-from engine.snapshot import Event, Phase, Severity, TableState
+from engine.snapshot import CopyTotal, Event, Phase, Severity, TableState
 from livesync_tui.theme import NIGHT, SIXTEEN_COLOURS
 from screens import wizard
 from screens.migration import Step
@@ -213,9 +213,8 @@ def _worst() -> Any:
         tables[0], last_error='duplicate key value violates unique constraint "w[/]x_pkey" (SQLSTATE 23505)'
     )
     tables[3] = replace(tables[3], last_error='column "a[b]c" of relation "quo\\"ted" does not exist')
-    return snapshot(
-        tuple(tables), lag=None, changes_per_second=None, copy_bytes_per_second=None, source_flush_lsn=None
-    )
+    total = CopyTotal(rows=12, size_bytes=3456, percent=None, exceeds_estimate=True, rate=None)
+    return snapshot(tuple(tables), lag=None, changes_per_second=None, copy_total=total, source_flush_lsn=None)
 
 
 @sizes
