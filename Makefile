@@ -22,7 +22,7 @@ test-faults: $(VENV)/.ready
 test-versions: $(VENV)/.ready
 	$(BIN)/python -m pytest $(TOGETHER) -m versions tests/versions
 
-# For example ARGS="apply --quick"; without: all four at full size, the better part of an hour.
+# For example ARGS="apply --quick"; without: all five at full size, nearly half an hour.
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks $(ARGS)
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks [copy] [apply] [latency] [memory] [--quick] [--rounds N]``."""
+"""``python -m benchmarks [copy] [apply] [latency] [memory] [growth] [--quick] [--rounds N]``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.plan import Plan
 from engine.errors import EngineError
 from livesync_tui import output
 
-_BENCHMARKS = ("copy", "apply", "latency", "memory")
+_BENCHMARKS = ("copy", "apply", "latency", "memory", "growth")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,14 +25,19 @@ def main(arguments: Sequence[str]) -> int:
         "names", nargs="*", metavar="BENCHMARK", help=f"of {', '.join(_BENCHMARKS)}; default: all"
     )
     parser.add_argument("--quick", action="store_true", help="everything small: a smoke test")
-    parser.add_argument("--rounds", type=int, metavar="N", help="turns of every peer; default: 3, quick: 1")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        metavar="N",
+        help="turns of every peer; default: 3, memory 1, growth 2, quick 1",
+    )
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.names) - set(_BENCHMARKS))
     if unknown:
         parser.error(f"there is no benchmark {', '.join(unknown)}")
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds is a number above 0")
-    plan = Plan(rounds=options.rounds or (1 if options.quick else 3), quick=options.quick)
+    plan = Plan(asked_rounds=options.rounds, quick=options.quick)
     # Otherwise the servers, which end with this process in order, would outlive it.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))
     output.line(machine_description())

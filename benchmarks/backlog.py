@@ -1,10 +1,11 @@
-"""Eight kinds of changes, written by the source itself: each is one procedure call.
+"""Kinds of changes, written by the source itself: each is one procedure call.
 
 Each has a table of its own, shaped as ``pgbench_accounts``, so that none starts from what another left.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.peers.subscriber import PUBLICATION
@@ -32,7 +33,8 @@ _PICKED = f"id = any (array(select 1 + k * {_SPREAD} % rows from generate_series
 """Rows picked without repetition."""
 
 
-def _inserts(table: str) -> str:
+def inserts(table: str) -> str:
+    """Body of a workload that inserts into ``table``."""
     return f"insert into {table} select rows + 1 + k, k % 10, 0, filler from generate_series(a, z) as k;"
 
 
@@ -60,8 +62,8 @@ def _updates(table: str) -> str:
 
 
 WORKLOADS = (
-    Workload("inserts, 1,000/txn", "inserts_1000", 1000, _inserts("inserts_1000")),
-    Workload("inserts, 10/txn", "inserts_10", 10, _inserts("inserts_10")),
+    Workload("inserts, 1,000/txn", "inserts_1000", 1000, inserts("inserts_1000")),
+    Workload("inserts, 10/txn", "inserts_10", 10, inserts("inserts_10")),
     Workload("updates, 1,000/txn", "updates_1000", 1000, _updates("updates_1000")),
     Workload("updates, 3/txn", "updates_3", 3, _updates("updates_3")),
     Workload("same 100 rows, 1,000/txn", "hot", 1000, _HOT),
@@ -90,13 +92,13 @@ $$
 """
 
 
-def create_tables(source: Database, rows: int) -> None:
+def create_tables(source: Database, rows: int, workloads: Sequence[Workload] = WORKLOADS) -> None:
     """Make the workloads' tables of ``rows`` rows, ``sentinel``, ``tick``, procedures and publication."""
     source.execute(
         "create table sentinel (number integer primary key)",
         "create table tick (at timestamptz default clock_timestamp(), id bigserial primary key)",
     )
-    for workload in WORKLOADS:
+    for workload in workloads:
         source.execute(
             f"create table {workload.table} (id integer, bid integer, abalance integer, filler text)",
             f"insert into {workload.table} select g, g % 10, 0, repeat('livesync', 10)"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from benchmarks.cpu import Cost
 from benchmarks.datasets.mixed import fill_mixed
 from benchmarks.datasets.pgbench import fill_pgbench
 from benchmarks.equality import Sums, require_sums, table_sums
@@ -42,6 +43,10 @@ select pg_catalog.pg_size_pretty(sum(pg_catalog.pg_table_size(c.oid))) || ' with
 """
 
 
+_Costs = dict[str, list[Cost]]
+"""Of every round, by peer."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Dataset:
     title: str
@@ -54,7 +59,7 @@ def run(plan: Plan) -> None:
     """Both databases, with indexes and rows alone."""
     with started_servers() as servers:
         scale = plan.size(50, 1)
-        mixed_rows = plan.size(1_000_000, 20_000)
+        mixed_rows = plan.size(500_000, 20_000)
         pgbench = new_database(servers.source, "pgbench")
         fill_pgbench(pgbench, scale)
         mixed = new_database(servers.source, "mixed")
@@ -108,15 +113,16 @@ def _rows_alone(plan: Plan, servers: ServerPair, dataset: _Dataset) -> None:
         measured,
         Target("livesync-tui's time to the pipes'", _relation(measured, ours, pipes), _TO_PIPES, "at most"),
     )
+    _show_cpu(dataset, measured)
 
 
 def _measure(
     plan: Plan, servers: ServerPair, dataset: _Dataset, peers: Sequence[CopyPeer], *, with_indexes: bool
-) -> dict[str, list[float]]:
-    """Seconds of every round by peer, those that were skipped left out."""
-    measured: dict[str, list[float]] = {}
+) -> _Costs:
+    """Every round by peer, those that were skipped left out."""
+    measured: _Costs = {}
     skipped: set[str] = set()
-    for number, order in turns(peers, plan.rounds):
+    for number, order in turns(peers, plan.rounds()):
         for peer in order:
             if peer.name in skipped:
                 continue
@@ -125,32 +131,60 @@ def _measure(
                 restore_schema(schema_of(dataset.database, with_indexes=False), target)
             servers.checkpoint()
             try:
-                took = peer.copy(dataset.database, target, dataset.tables, servers.directory)
+                cost = peer.copy(dataset.database, target, dataset.tables, servers.directory)
             except PeerSkippedError as reason:
                 output.line(f"skipped: {reason}")
                 skipped.add(peer.name)
                 continue
-            progress(f"copy: round {number}: {peer.name} {took:.2f} s")
+            progress(f"copy: round {number}: {peer.name} {cost.seconds:.2f} s")
             require_sums(dataset.sums, table_sums(target, dataset.tables), peer.name)
             drop_database(servers.target, target.name)
-            measured.setdefault(peer.name, []).append(took)
+            measured.setdefault(peer.name, []).append(cost)
     return {peer.name: measured[peer.name] for peer in peers if peer.name in measured}
 
 
-def _relation(measured: dict[str, list[float]], ours: CopyPeer, other: CopyPeer) -> float | None:
+def _seconds(costs: Sequence[Cost]) -> list[float]:
+    return [cost.seconds for cost in costs]
+
+
+def _relation(measured: _Costs, ours: CopyPeer, other: CopyPeer) -> float | None:
     if other.name not in measured:
         return None
-    return median(measured[ours.name]) / median(measured[other.name])
+    return median(_seconds(measured[ours.name])) / median(_seconds(measured[other.name]))
 
 
-def _show(title: str, measured: dict[str, list[float]], target: Target) -> None:
-    own = median(measured["livesync-tui"])
+def _show(title: str, measured: _Costs, target: Target) -> None:
+    own = median(_seconds(measured["livesync-tui"]))
     show(
         title,
         ("", "median s", "every round", "livesync-tui's time to it"),
         [
             (name, seconds(values), each(values), ratio(own / median(values)))
-            for name, values in measured.items()
+            for name, costs in measured.items()
+            for values in [_seconds(costs)]
         ],
         [target.line()],
+    )
+
+
+def _show_cpu(dataset: _Dataset, measured: _Costs) -> None:
+    rows = []
+    for name, costs in measured.items():
+        cpu = [cost.cpu for cost in costs if cost.cpu is not None]
+        if not cpu:
+            output.line("skipped: CPU seconds cannot be measured here: there is no /proc")
+            return
+        rows.append(
+            (
+                name,
+                seconds([spent.programs for spent in cpu]),
+                seconds([spent.source for spent in cpu]),
+                seconds([spent.target for spent in cpu]),
+                seconds([spent.together for spent in cpu]),
+            )
+        )
+    show(
+        f"cpu seconds of one copy, user and system, medians; rows alone of {dataset.title}",
+        ("", "programs", "source server", "target server", "together"),
+        rows,
     )

@@ -92,9 +92,10 @@ def run(plan: Plan) -> None:
     load_seconds = plan.size(20, 2)
     measured: _Measured = {}
     rates: list[float] = []
+    rounds = plan.rounds()
     peers = (Livesync.name, NativeSubscription.name)
     with started_servers() as servers:
-        for number, order in turns(peers, plan.rounds):
+        for number, order in turns(peers, rounds):
             for name in order:
                 progress(f"latency: round {number}: {name}")
                 rates.append(_turn(servers, name, commits, load_seconds, measured))
@@ -110,7 +111,7 @@ def run(plan: Plan) -> None:
     ]
     own_idle, own_loaded = measured[_IDLE, Livesync.name], measured[_LOADED, Livesync.name]
     show(
-        f"latency in ms, median of {plan.rounds}; {commits} commits idle, {load_seconds} s under load",
+        f"latency in ms, median of {rounds}; {commits} commits idle, {load_seconds} s under load",
         ("", "p50", "p99", "longest", "p99 of every round"),
         rows,
         [

@@ -13,9 +13,15 @@ _T = TypeVar("_T")
 class Plan:
     """What the command line asked for."""
 
-    rounds: int
+    asked_rounds: int | None
+    """Turns of every peer; None: as many as each benchmark usually takes."""
+
     quick: bool
     """Everything small: shows that a benchmark works, its numbers mean nothing."""
+
+    def rounds(self, usual: int = 3) -> int:
+        """Turns of every peer: as asked for, otherwise ``usual``, in a quick run one."""
+        return self.asked_rounds or self.size(usual, 1)
 
     def size(self, full: int, quick: int) -> int:
         """``full``, or ``quick`` in a quick run."""

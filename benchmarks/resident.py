@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from types import TracebackType
 
 from benchmarks.errors import BenchmarkError
+from benchmarks.processes import PROC, descendants
 
 _SAMPLE_SECONDS = 0.05
-_PROC = Path("/proc")
 
 
 class ResidentMemory:
@@ -41,29 +40,17 @@ class ResidentMemory:
 
     def _sample(self) -> None:
         while not self._done.wait(_SAMPLE_SECONDS):
-            together = sum(_bytes_of(pid, "VmRSS") for pid in _descendants(self._pid))
+            together = sum(_bytes_of(pid, "VmRSS") for pid in descendants(self._pid))
             self.peak_bytes = max(self.peak_bytes, together, _bytes_of(self._pid, "VmHWM"))
 
 
 def _bytes_of(pid: int, field: str) -> int:
     """One field of a process's status; 0 when it has ended."""
     try:
-        for line in (_PROC / str(pid) / "status").read_text(encoding="utf-8").splitlines():
+        for line in (PROC / str(pid) / "status").read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition(":")
             if name == field:
                 return int(value.split()[0]) * 1024
     except OSError:
         pass
     return 0
-
-
-def _descendants(pid: int) -> list[int]:
-    """``pid``, its children and theirs."""
-    found = [pid]
-    for parent in found:
-        for children in (_PROC / str(parent) / "task").glob("*/children"):
-            try:
-                found.extend(int(child) for child in children.read_text(encoding="ascii").split())
-            except OSError:
-                pass  # It ended while we were looking.
-    return found

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
+from benchmarks.cpu import Cost, Meter
 from benchmarks.errors import BenchmarkError, PeerSkippedError, tail
 from benchmarks.peers.livesync import Livesync
 from benchmarks.peers.native import NativeSubscription
@@ -32,8 +32,8 @@ class CopyPeer(Protocol):
     def name(self) -> str:
         """The peer's name in tables."""
 
-    def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> float:
-        """Copy; the seconds it took.
+    def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> Cost:
+        """Copy; what it cost.
 
         Args:
             source: Has the rows, and the publication `PUBLICATION`.
@@ -61,17 +61,17 @@ class LivesyncCopy:
         self._vacuums = vacuums
         self.name = "livesync-tui, vacuumdb" if vacuums else "livesync-tui"
 
-    def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> float:
+    def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> Cost:
         """See `CopyPeer`."""
-        started = time.monotonic()
+        meter = Meter(source, target)
         restores_schema = not self._rows_alone
         with closing(Livesync(source, target, directory, restores_schema=restores_schema)) as subscriber:
-            seconds = _until_ready(subscriber, started)
+            cost = _until_ready(subscriber, meter)
         if self._vacuums:
-            started = time.monotonic()
+            meter = Meter(source, target)
             target.run("vacuumdb", "--analyze", "--quiet", f"--jobs={_JOBS}", "--dbname", target.name)
-            seconds += time.monotonic() - started
-        return seconds
+            cost += meter.cost()
+        return cost
 
 
 class NativeCopy:
@@ -79,18 +79,18 @@ class NativeCopy:
 
     name = "native initial sync"
 
-    def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> float:
+    def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> Cost:
         """See `CopyPeer`."""
-        started = time.monotonic()
+        meter = Meter(source, target)
         restore_schema(schema_of(source, with_indexes=True), target)
-        return _until_ready(NativeSubscription(source, target), started)
+        return _until_ready(NativeSubscription(source, target), meter)
 
 
-def _until_ready(subscriber: Subscriber, started: float) -> float:
+def _until_ready(subscriber: Subscriber, meter: Meter) -> Cost:
     subscriber.start()
-    seconds = subscriber.wait_until_ready() - started
+    cost = meter.cost(subscriber.wait_until_ready())
     subscriber.drop()
-    return seconds
+    return cost
 
 
 class PsqlPipes:
@@ -98,13 +98,13 @@ class PsqlPipes:
 
     name = "psql COPY | psql COPY"
 
-    def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> float:
+    def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> Cost:
         """See `CopyPeer`."""
-        started = time.monotonic()
+        meter = Meter(source, target)
         with ThreadPoolExecutor(_JOBS) as pool:
             for copied in [pool.submit(_pipe, source, target, table) for table in tables]:
                 copied.result()
-        return time.monotonic() - started
+        return meter.cost()
 
 
 def _pipe(source: Database, target: Database, table: str) -> None:
@@ -134,18 +134,18 @@ class DumpRestore:
 
     name = "pg_dump | pg_restore -j2"
 
-    def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> float:
+    def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> Cost:
         """See `CopyPeer`."""
         dump = directory / "dump"
-        started = time.monotonic()
+        meter = Meter(source, target)
         # Uncompressed: on one machine compression costs more than it saves.
         source.run(
             "pg_dump", "-Fd", f"-j{_JOBS}", "--compress=0", "--no-owner", "--no-publications", "-f", str(dump)
         )
         target.run("pg_restore", f"-j{_JOBS}", "--no-owner", "--dbname", target.name, str(dump))
-        seconds = time.monotonic() - started
+        cost = meter.cost()
         shutil.rmtree(dump)
-        return seconds
+        return cost
 
 
 class Pgcopydb:
@@ -171,7 +171,7 @@ class Pgcopydb:
         """Whether it vacuums and cannot be told not to; the others do not."""
         return self._program is not None and "--skip-vacuum" not in self._said("clone", "--help")
 
-    def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> float:
+    def copy(self, source: Database, target: Database, tables: Sequence[str], directory: Path) -> Cost:
         """See `CopyPeer`."""
         if self._program is None:
             raise PeerSkippedError("pgcopydb is not installed")
@@ -187,7 +187,7 @@ class Pgcopydb:
             encoding="utf-8",
         )
         flags = [] if self.vacuums else ["--skip-vacuum"]
-        started = time.monotonic()
+        meter = Meter(source, target)
         with log.open("wb") as output:
             finished = subprocess.run(
                 [
@@ -215,12 +215,12 @@ class Pgcopydb:
                 stderr=subprocess.STDOUT,
                 check=False,
             )
-        seconds = time.monotonic() - started
+        cost = meter.cost()
         shutil.rmtree(work, ignore_errors=True)
         passwords.unlink()
         if finished.returncode != 0:
             raise PeerSkippedError(f"{self.name} fails on PostgreSQL {source.server.major}:\n{tail(log)}")
-        return seconds
+        return cost
 
 
 def _uri(database: Database) -> str:

@@ -31,18 +31,26 @@ select count(*) filter (where state <> 'done'), string_agg(name || ': ' || last_
 
 
 class Livesync:
-    """A `Subscriber`: ours, with its default flags."""
+    """A `Subscriber`: ours, with its default flags unless told otherwise."""
 
     name = "livesync-tui"
 
     def __init__(
-        self, source: Database, target: Database, directory: Path, *, restores_schema: bool = False
+        self,
+        source: Database,
+        target: Database,
+        directory: Path,
+        *,
+        restores_schema: bool = False,
+        workers: int | None = None,
     ) -> None:
         self.source = source
         self.target = target
         self.subscription = target.name
         self.slot_name = apply_slot_name(self.subscription)
-        self._flags = ("--schema",) if restores_schema else ()
+        self._flags = ["--schema"] if restores_schema else []
+        if workers is not None:
+            self._flags.append(f"--table-sync-workers={workers}")
         self._log = directory / f"{target.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
