@@ -145,6 +145,21 @@ class ReplicationConnection:
             return CreatedSlot(parse_lsn(str(row[1])), str(row[2]))
         return None
 
+    def release_snapshot(self, purpose: str) -> None:
+        """End the transaction that holds a new slot's snapshot; from now on it is for ``purpose``.
+
+        Raises:
+            EngineError: The connection broke.
+        """
+        name = sql.Literal(f"livesync-tui {purpose}")
+        try:
+            # Any command ends it.
+            self._session.execute(
+                sql.SQL("select pg_catalog.set_config('application_name', {}, false)").format(name)
+            )
+        except psycopg.Error as error:
+            raise explain(error, Side.SOURCE, "releasing a slot's snapshot") from None
+
     def system_identifier(self) -> str:
         """The source cluster's identifier (PostgreSQL 54.4 IDENTIFY_SYSTEM); needs no further right.
 

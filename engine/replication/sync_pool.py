@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 
 from engine.errors import EngineError, Failure, Retry, TableError, internal_failure
 from engine.replication.drift import with_fitting_hint
+from engine.replication.kept_sessions import KeptSessions
 from engine.replication.pipeline import StoppedWaitingError
 from engine.replication.publication import PublishedTable
 from engine.replication.range_copy import CopiesAtWork
 from engine.replication.slots import drop_slot, sync_slot_name
 from engine.replication.state import EpochLostError, StateStore, TableRow
 from engine.replication.stream import StreamEndedError, stream_ended_failure
-from engine.replication.subscription import Running
+from engine.replication.subscription import REPLICA_ROLE, Running
 from engine.replication.sync_sessions import SyncSessions
 from engine.replication.table_sync import TableSync
 from engine.snapshot import Severity, TableState
@@ -112,20 +113,28 @@ class SyncPool:
 
     def _work(self) -> None:
         running = self._running
-        while not running.stop.wait(0 if self._has_table_to_begin() else _POLL_SECONDS):
-            item = self._take()
-            if item is None:
-                self._help()
-                continue
-            try:
-                again = self._sync(item)
-            finally:
-                with self._lock:
-                    self._active.discard(item.oid)
-            if again:
-                with self._lock:
-                    if item.oid not in self._dropped:
-                        insort(self._waiting, item)
+        kept = KeptSessions()
+        try:
+            while not running.stop.wait(0 if self._has_table_to_begin() else _POLL_SECONDS):
+                self._work_once(kept)
+        finally:
+            kept.close()
+
+    def _work_once(self, kept: KeptSessions) -> None:
+        item = self._take(kept)
+        if item is None:
+            kept.close()
+            self._help()
+            return
+        try:
+            again = self._sync(item)
+        finally:
+            with self._lock:
+                self._active.discard(item.oid)
+        if again:
+            with self._lock:
+                if item.oid not in self._dropped:
+                    insort(self._waiting, item)
 
     def _help(self) -> None:
         copy = self._copies.join()
@@ -143,13 +152,15 @@ class SyncPool:
         with self._lock:
             return self._next() is not None
 
-    def _take(self) -> _Waiting | None:
+    def _take(self, kept: KeptSessions) -> _Waiting | None:
         with self._lock:
             item = self._next()
             if item is not None:
                 self._waiting = [other for other in self._waiting if other is not item]
                 self._active.add(item.oid)
-                self._sessions.setdefault(item.oid, SyncSessions()).moved()
+                sessions = self._sessions.setdefault(item.oid, SyncSessions())
+                sessions.kept = kept
+                sessions.moved()
             return item
 
     def _next(self) -> _Waiting | None:
@@ -200,7 +211,7 @@ class SyncPool:
             drop_slot(source, sync_slot_name(self._running.subscription, source_oid))
 
     def _read(self, source_oid: int, sessions: SyncSessions) -> TableRow | None:
-        with sessions.open(self._running.config.target, "sync") as session:
+        with sessions.open(self._running.config.target, "sync", extra=REPLICA_ROLE) as session:
             return StateStore(session, self._running.subscription).settled_table(source_oid)
 
     def _postpone(self, item: _Waiting, failure: Failure) -> bool:

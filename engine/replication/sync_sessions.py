@@ -2,7 +2,8 @@
 
 A link may acknowledge everything and pass nothing on. Then our end is closed and forgotten while the server's
 end waits for us in an open transaction: its locks stop the next attempt, its snapshot stops vacuum. So the
-backend of every session that was closed is ended once more over the next session to the same side.
+backend of every session that was closed is ended once more over the next session to the same side. What ends
+in order may be kept for the worker's next table instead (:mod:`engine.replication.kept_sessions`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from engine.connection.deadline import deadline, shut_down
 from engine.connection.endpoint import Endpoint
 from engine.connection.session import Session, open_session
 from engine.errors import Side
+from engine.replication.kept_sessions import KeptSessions
 from engine.replication.waits import end_remainder
 
 _END_SECONDS = 30.0
@@ -25,7 +27,13 @@ _END_SECONDS = 30.0
 class SyncSessions:
     """Outlives the attempts at one table; its workers open sessions, another thread looks after them."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: KeptSessions | None = None) -> None:
+        """Prepare.
+
+        Args:
+            kept: Where idle sessions come from and go to; None to open and close each.
+        """
+        self.kept = kept
         self._lock = threading.Lock()
         self._open: dict[Session, tuple[Side, int]] = {}
         self._left: dict[Side, set[int]] = {side: set() for side in Side}
@@ -37,16 +45,22 @@ class SyncSessions:
     ) -> Iterator[Session]:
         """A session for the block, as :func:`~engine.connection.session.open_session` opens it.
 
-        When the block ends it is closed as it is, without a rollback: in mid-copy it takes no command.
+        When the block ends it is kept, or closed as it is, without a rollback: in mid-copy it takes no
+        command.
 
         Raises:
             EngineError: The server cannot be reached or refused.
         """
         self.moved()
-        session = open_session(endpoint, purpose, extra=extra)
-        with self.watched(session, endpoint.side):
-            self._end_left(session, endpoint.side)
+        kept, side = self.kept, endpoint.side
+        session = None if kept is None else kept.take(side, purpose, extra)
+        if session is None:
+            session = open_session(endpoint, purpose, extra=extra)
+        with self.watched(session, side):
+            self._end_left(session, side)
             yield session
+            if kept is not None:
+                self._keep(session, side, kept, extra)
 
     @contextmanager
     def watched(self, session: Session, side: Side) -> Iterator[None]:
@@ -86,6 +100,13 @@ class SyncSessions:
         with self._lock:
             for session in self._open:
                 shut_down(session.pgconn)
+
+    def _keep(
+        self, session: Session, side: Side, kept: KeptSessions, extra: Mapping[str, str] | None
+    ) -> None:
+        with self._lock:
+            if session in self._open and kept.keep(session, side, extra):
+                del self._open[session]
 
     def _close(self, session: Session) -> None:
         # Under the lock, so that no socket is shut down whose number belongs to another one by now.

@@ -115,13 +115,18 @@ class TableSync:
         """
         running = self._running
         try:
-            if self._table.state is TableState.FINISHEDCOPY and self._table.lsn is not None:
-                position = self._table.lsn
-            else:
-                position = self._copy()
-            self._running.deferred.build_keys(self._table.oid, self._sessions)
-            self._require_slot(position)
-            self._catch_up(position)
+            with ExitStack() as stack:
+                walsender = None
+                if self._table.state is TableState.FINISHEDCOPY and self._table.lsn is not None:
+                    position = self._table.lsn
+                else:
+                    walsender = self._connect_walsender(stack, f"slot {self._table.oid}")
+                    position = self._copy(walsender)
+                self._running.deferred.build_keys(self._table.oid, self._sessions)
+                self._require_slot(position)
+                if walsender is None:
+                    walsender = self._connect_walsender(stack, f"sync {self._table.oid}")
+                self._catch_up(position, walsender)
             self._drop_slot()
         except TableStoppedError as error:
             self._drop_slot()
@@ -140,6 +145,11 @@ class TableSync:
             self._drop_slot()
             hint = f"{error.failure.hint or 'Mend that'}, then retry the table (it is copied again)"
             raise TableError(replace(error.failure, hint=hint)) from None
+
+    def _connect_walsender(self, stack: ExitStack, purpose: str) -> ReplicationConnection:
+        walsender = stack.enter_context(ReplicationConnection(self._running.config.source, purpose))
+        stack.enter_context(self._sessions.watched(walsender.session, Side.SOURCE))
+        return walsender
 
     def _drop_slot(self) -> None:
         with self._sessions.open(self._running.config.source, f"sync {self._table.oid}") as source:
@@ -183,8 +193,12 @@ class TableSync:
 
     # --- d: the copy
 
-    def _copy(self) -> int:
-        """Copy the table; return the position its rows stand for."""
+    def _copy(self, walsender: ReplicationConnection) -> int:
+        """Copy the table; return the position its rows stand for.
+
+        Args:
+            walsender: Makes the slot, and holds its snapshot until the rows are there.
+        """
         running, table = self._running, self._table
         with ExitStack() as stack:
             target = stack.enter_context(
@@ -197,8 +211,6 @@ class TableSync:
             self._require_empty(target, shares_target=bool(state.sharers(table.oid)))
             source = stack.enter_context(self._sessions.open(running.config.source, f"copy {table.oid}"))
             drop_slot(source, self._slot)
-            walsender = stack.enter_context(ReplicationConnection(running.config.source, f"slot {table.oid}"))
-            stack.enter_context(self._sessions.watched(walsender.session, Side.SOURCE))
             slot = walsender.create_slot(
                 self._slot,
                 on_blocked=lambda: self._say_who_blocks(source),
@@ -208,8 +220,16 @@ class TableSync:
                 raise StoppedWaitingError
             running.monitor.activity(table.oid, "copying")
             self._copy_in_snapshot(source, target, slot, state)
+            self._leave_snapshot(source)
+            walsender.release_snapshot(f"sync {table.oid}")
         running.monitor.state(table.oid, TableState.FINISHEDCOPY)
         return slot.consistent_lsn
+
+    def _leave_snapshot(self, source: Session) -> None:
+        try:
+            source.execute("commit")
+        except psycopg.Error as error:
+            raise explain(error, Side.SOURCE, f"ending the copy of {self._table.source}") from None
 
     def _require_empty(self, target: Session, *, shares_target: bool) -> None:
         """Refuse to copy into rows that are not ours: they would be doubled or collide.
@@ -339,7 +359,7 @@ class TableSync:
 
     # --- f: catching up
 
-    def _catch_up(self, position: int) -> None:
+    def _catch_up(self, position: int, walsender: ReplicationConnection) -> None:
         running, table = self._running, self._table
         running.monitor.state(table.oid, TableState.FINISHEDCOPY)
         with ExitStack() as stack:
@@ -347,7 +367,6 @@ class TableSync:
                 self._sessions.open(running.config.target, f"sync {table.oid}", extra=REPLICA_ROLE)
             )
             state = StateStore(target, running.subscription)
-            walsender = stack.enter_context(ReplicationConnection(running.config.source, f"sync {table.oid}"))
             with deadline(_START_SECONDS, walsender.session):
                 walsender.start(self._slot, running.config.publications, position)
             stream = ChangeStream(

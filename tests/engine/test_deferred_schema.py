@@ -285,7 +285,7 @@ def test_killed_again_and_again_it_goes_on_and_dumps_once(
     def building() -> bool:
         found = target_db.query(
             "select 1 from pg_stat_activity where wait_event = 'advisory' and datname = current_database()"
-            " and query ilike 'create index slow%'"
+            " and query ~* '^create (unique )?index slow'"
         )
         return bool(found)
 
