@@ -116,6 +116,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="can this source be moved to this target?")
     _add_databases(check)
+    check.add_argument(
+        "--provider", metavar="NAME", help="whose server the source is, such as rds; default: found out"
+    )
     check.add_argument("--json", action="store_true")
 
     run = commands.add_parser("run", help="copy and replicate until stopped")
@@ -205,6 +208,10 @@ def _dispatch(options: argparse.Namespace) -> int:
             from livesync_tui.run_command import run
 
             return run(options)
+        case "check":
+            from livesync_tui.check_command import check
+
+            return check(options)
         case "demo":
             from livesync_tui.demo.command import demo
 
@@ -217,7 +224,6 @@ def _dispatch(options: argparse.Namespace) -> int:
             from livesync_tui import subscription_commands
 
             commands = {
-                "check": subscription_commands.check,
                 "status": subscription_commands.status,
                 "refresh-publication": subscription_commands.refresh,
                 "copy-sequences": subscription_commands.copy_all_sequences,

@@ -23,10 +23,16 @@ def loaded_by(code: str) -> set[str]:
     ("code", "forbidden"),
     [
         ("import engine.replication.engine", {"textual", "rich", "screens", "livesync_tui"}),
+        (
+            "import engine.script.planned, engine.roles.planned, engine.roles.migration_role",
+            {"psycopg", "textual", "pglast"},
+        ),
         ("import engine.snapshot, engine.feed, engine.view, engine.errors", {"psycopg", "textual"}),
         ("import screens.live, screens.cutover, screens.connect", {"psycopg", "livesync_tui"}),
         ("import livesync_tui.cli; livesync_tui.cli.build_parser()", {"textual", "psycopg", "rich"}),
         ("import livesync_tui.run_command, livesync_tui.subscription_commands", {"textual"}),
+        ("import livesync_tui.check_command, livesync_tui.provider_document", {"textual", "rich"}),
+        ("import engine.checks.finding, engine.providers.load", {"psycopg", "textual"}),
     ],
 )
 def test_a_room_loads_only_what_it_may(code: str, forbidden: set[str]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from engine.errors import Side
+from engine.providers.fix import Fix
 
 
 class Verdict(Enum):
@@ -38,4 +39,22 @@ class Finding:
     """Why it matters; empty when the verdict is OK."""
 
     fix: str = ""
-    """What to do, as copyable SQL or words; empty when the verdict is OK."""
+    """What to do, as copyable text of a line or more; empty when the verdict is OK."""
+
+    remedy: Fix | None = None
+    """The parts of ``fix``: statements that SQL can apply, console path, command, restart."""
+
+
+def ok(check: str, side: Side, found: str) -> Finding:
+    """A finding with nothing to do."""
+    return Finding(check, side, Verdict.OK, found)
+
+
+def trouble(check: str, side: Side, verdict: Verdict, found: str, why: str, *, remedy: Fix) -> Finding:
+    """A finding with something to do."""
+    return Finding(check, side, verdict, found, why, remedy.text(), remedy)
+
+
+def by_hand(words: str) -> Fix:
+    """A fix that no statement makes."""
+    return Fix(words=words)

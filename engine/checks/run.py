@@ -2,53 +2,85 @@
 
 from __future__ import annotations
 
+from engine.checks.capacity import check_room, check_slots
+from engine.checks.columns import check_columns
+from engine.checks.extensions import check_extensions
 from engine.checks.finding import Finding, Verdict
+from engine.checks.forecast import check_target_room, check_wal_forecast, database_size_bytes, look_at_wal
 from engine.checks.pair import check_pair
-from engine.checks.source import check_source
-from engine.checks.target import check_target
+from engine.checks.rights import check_rights
+from engine.checks.server import Server, check_server, look_at
+from engine.checks.source import read_source_facts
+from engine.checks.tables import SourceTables, check_tables, read_source_tables
+from engine.checks.target import check_target, check_target_empty
+from engine.checks.transactions import check_transactions
+from engine.checks.trial import check_one_server, check_replication_connection
+from engine.checks.wal import check_wal
 from engine.connection.endpoint import Endpoint
 from engine.connection.session import open_session
-from engine.errors import EngineError, Side
+
+_URGENCY = {Verdict.BLOCKS: 0, Verdict.UNKNOWN: 1, Verdict.WARNING: 2, Verdict.OK: 3}
 
 
-def run_checks(source: Endpoint, target: Endpoint, *, sync_workers: int = 4) -> tuple[Finding, ...]:
-    """Check both servers over sessions of its own; what blocks comes first.
+def run_checks(
+    source: Endpoint,
+    target: Endpoint,
+    *,
+    sync_workers: int = 4,
+    source_provider: str | None = None,
+    target_provider: str | None = None,
+) -> tuple[Finding, ...]:
+    """Check both servers over sessions of its own; what blocks comes first, what is good last.
+
+    Takes a second or more.
 
     Args:
         source: Where the rows are.
         target: Where they go.
         sync_workers: How many tables are to be copied at a time.
+        source_provider: Whose server the source is, None to find out.
+        target_provider: Whose server the target is, None to find out.
 
     Raises:
         ConnectionFailedError: A server cannot be reached or refuses the login.
+        UsageError: There is no provider of that name.
         EngineError: A server could not be read.
     """
-    with open_session(source, "check") as source_session:
-        found_on_source = (
-            *check_source(source_session, sync_workers=sync_workers),
-            _replication_connection(source),
+    with open_session(source, "check") as source_session, open_session(target, "check") as target_session:
+        source_server = look_at(source_session, source, source_provider)
+        target_server = look_at(target_session, target, target_provider)
+        first_look = look_at_wal(source_server)
+        size_bytes = database_size_bytes(source_server)
+        tables = read_source_tables(source_server)
+        facts = read_source_facts(source_session)
+        findings = (
+            *check_server(source_server),
+            check_one_server(source_server),
+            *check_wal(source_server, facts),
+            *check_slots(source_server, facts, sync_workers),
+            *check_room(source_server, sync_workers, len(tables.tables)),
+            *check_transactions(source_server),
+            *check_rights(source_server, facts, tables.tables),
+            *check_tables(source_server, tables),
+            *check_replication_connection(source_server, facts),
+            *_check_target(source_server, target_server, tables, sync_workers),
+            check_target_room(target_server, size_bytes),
+            *check_wal_forecast(source_server, facts, size_bytes, first_look),
         )
-        with open_session(target, "check") as target_session:
-            findings = (
-                *found_on_source,
-                *check_target(target_session),
-                *check_pair(source_session, target_session),
-            )
-    return tuple(sorted(findings, key=lambda finding: finding.verdict is not Verdict.BLOCKS))
+    return tuple(sorted(findings, key=lambda finding: _URGENCY[finding.verdict]))
 
 
-def _replication_connection(source: Endpoint) -> Finding:
-    """Try a replication connection for real: poolers, proxies and allow lists may refuse only these."""
-    check = "replication_connection"
-    try:
-        with open_session(source, "check", replication=True):
-            return Finding(check, Side.SOURCE, Verdict.OK, "accepted")
-    except EngineError as error:
-        return Finding(
-            check,
-            Side.SOURCE,
-            Verdict.BLOCKS,
-            f"refused: {error.failure.detail or error.failure.title}",
-            "Changes are read over a replication connection; an ordinary one works, this one does not",
-            error.failure.hint or "Use the direct (not pooled) host and port of the primary",
-        )
+def _check_target(
+    source: Server, target: Server, tables: SourceTables, sync_workers: int
+) -> tuple[Finding, ...]:
+    names = [table.name for table in tables.tables if not table.is_partition]
+    return (
+        *check_server(target),
+        check_one_server(target),
+        *check_target(target),
+        *check_room(target, sync_workers, tables.relations),
+        *check_pair(source, target),
+        *check_extensions(source, target),
+        check_columns(source, target, names),
+        check_target_empty(target, names),
+    )

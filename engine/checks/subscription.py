@@ -13,8 +13,9 @@ import psycopg
 from psycopg.rows import class_row
 
 from engine.catalog.table import quote_identifier
-from engine.checks.pair import read_identity
-from engine.checks.source import MINIMUM_SOURCE_VERSION, read_source_facts
+from engine.checks.identity import read_identity
+from engine.checks.server import MINIMUM_SOURCE_VERSION
+from engine.checks.source import read_source_facts
 from engine.connection.explain import explain
 from engine.connection.session import Session
 from engine.errors import BlockedError, Failure, Retry, Side
