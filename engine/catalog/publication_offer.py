@@ -45,7 +45,14 @@ def offer_publications(session: Session, tables: Collection[TableName]) -> Publi
     except psycopg.Error as error:
         raise explain(error, Side.SOURCE, "reading the replication slots") from None
     offers = [_offer(publication, trees) for publication in read_publications(session)]
-    offers.sort(key=lambda offer: (bool(offer.refused), len(offer.missing) + len(offer.extra), offer.name))
+    offers.sort(
+        key=lambda offer: (
+            bool(offer.refused),
+            not offer.fits,
+            len(offer.missing) + len(offer.extra),
+            offer.name,
+        )
+    )
     return PublicationOffers(tuple(offers), tuple(str(name) for (name,) in slots))
 
 

@@ -62,7 +62,7 @@ def test_each_publication_is_offered_with_what_is_missing_and_what_is_too_much(
         """
     )
     found = offers(session, "a", "part")
-    assert next(iter(found)) == "inserts"
+    assert list(found)[:2] == ["fits", "inserts"]
     assert list(found)[-1] == "all"
     assert [name for name, offer in found.items() if offer.fits] == ["fits"]
 
@@ -275,7 +275,6 @@ def test_rights_that_are_missing_are_named_with_what_gives_them(source_db: Datab
                 'grant "Pub owner"',
                 f'grant create on database "{source_db.name}"',
                 'grant "Pub owner"',
-                'grant "Pub owner"',
             ]
             with pytest.raises(EngineError):
                 apply_plan(session, plan)
@@ -291,7 +290,9 @@ def test_rights_that_are_missing_are_named_with_what_gives_them(source_db: Datab
             assert plan.missing_rights == ()
             apply_plan(session, plan)
             apply_plan(session, plan_publication(session, "q", names("mine")))
-        assert source_db.query("select pubname from pg_publication_tables where tablename = 'mine'") == [
+        assert source_db.query(
+            "select pubname from pg_publication_tables where tablename = 'mine' order by 1"
+        ) == [
             ("p",),
             ("q",),
         ]
@@ -349,6 +350,7 @@ def test_who_blocks_the_publication_is_named(
         reader.execute("lock table t in access share mode")
         with pytest.raises(EngineError) as raised:
             apply_plan(session, plan)
+        pid = other.info.backend_pid
     hint = raised.value.failure.hint
-    assert f"pid {other.info.backend_pid} (postgres, indexer, idle in transaction" in hint
+    assert f"pid {pid} (postgres, indexer, idle in transaction" in hint
     assert "reader" not in hint
