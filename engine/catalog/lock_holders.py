@@ -28,8 +28,11 @@ select l.pid, coalesce(a.usename::text, x.owner::text, '') as role,
   join unnest(%(schemas)s::text[], %(tables)s::text[]) as named(schema_name, table_name)
     on named.schema_name = n.nspname and named.table_name = c.relname
   left join pg_catalog.pg_stat_activity a on a.pid = l.pid
-  left join pg_catalog.pg_prepared_xacts x
-    on l.pid is null and l.virtualtransaction = '-1/' || x.transaction::text
+  -- A prepared transaction has no process; what tells it from others is that it locks its own id.
+  left join pg_catalog.pg_locks own
+    on l.pid is null and own.pid is null and own.locktype = 'transactionid'
+   and own.virtualtransaction = l.virtualtransaction
+  left join pg_catalog.pg_prepared_xacts x on x.transaction = own.transactionid
  where l.locktype = 'relation' and l.granted
    and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
    and l.pid is distinct from pg_catalog.pg_backend_pid()

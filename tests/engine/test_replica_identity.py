@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -27,6 +28,7 @@ from engine.catalog.tables import list_tables
 from engine.connection.endpoint import parse_endpoint
 from engine.connection.session import Session, open_session
 from engine.errors import ConnectionFailedError, Side, UsageError
+from livesync_tui.demo.servers import EmbeddedServer
 from tests.conftest import Database
 from tests.engine.odd_names import ODD_NAMES
 from tests.waiting import wait_until
@@ -250,6 +252,24 @@ def test_who_blocks_is_named_and_the_others_are_set(source_db: Database, session
         assert f"pid {holder.pid}" in results[0].failure.hint
     assert [p.relation.table for p in plan_all(session).proposals] == ["busy"]
     assert letters(source_db) == {"busy": "d", "free": "f"}
+
+
+def test_a_prepared_transaction_that_blocks_is_named(server_base: Path) -> None:
+    server = EmbeddedServer.create(16, server_base / "prepares", settings={"max_prepared_transactions": "2"})
+    server.start()
+    try:
+        database = Database(server, "prepared")
+        database.create()
+        database.execute("create table t (i int); create table u (i int)")
+        with database.connect() as other:
+            for table in "ut":
+                other.execute(f"begin; select from {table}; prepare transaction 'left over %s {table}'")
+        with open_session(parse_endpoint(Side.SOURCE, database.conninfo), "test") as session:
+            results = apply_identities(session, plan_all(session).proposals, lock_timeout_seconds=0.05)
+        told = [str(holder) for result in results for holder in result.blocked_by]
+        assert told == [f"the prepared transaction 'left over %s {table}' of postgres" for table in "tu"]
+    finally:
+        server.stop("immediate")
 
 
 def test_a_table_of_another_owner_names_the_statement_that_helps(source_db: Database) -> None:
