@@ -7,7 +7,7 @@ the table's updates any more. Which index is best is decided in :mod:`engine.cat
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -147,19 +147,28 @@ def plan_for_trees(session: Session, trees: Sequence[TableTree]) -> IdentityPlan
             raise explain(error, Side.SOURCE, "reading replica identities") from None
     return IdentityPlan(
         tuple(
-            TableIdentity(
-                tree.root.name,
-                _setting_of(tree.root),
-                tuple(
-                    _proposal(session, tree, change, facts[change.relation.oid])
-                    for change in changes.get(tree.root.oid, ())
-                    # One that was dropped in between needs nothing.
-                    if change.relation.oid in facts
-                ),
-                problems[tree.root.oid] or "",
-            )
+            _table(session, tree, changes.get(tree.root.oid, ()), facts, problems[tree.root.oid] or "")
             for tree in trees
         )
+    )
+
+
+def _table(
+    session: Session,
+    tree: TableTree,
+    changes: Sequence[IdentityChange],
+    facts: Mapping[int, _Facts],
+    problem: str,
+) -> TableIdentity:
+    proposals = tuple(
+        _proposal(session, tree, change, facts[change.relation.oid])
+        for change in changes
+        # One that was dropped in between needs nothing.
+        if change.relation.oid in facts
+    )
+    own = next((proposal for proposal in proposals if not proposal.is_partition), None)
+    return TableIdentity(
+        tree.root.name, _setting_of(tree.root) if own is None else own.now, proposals, problem
     )
 
 
@@ -187,6 +196,7 @@ def identity_statement(session: Session, relation: TableName, setting: IdentityS
 
 
 def _setting_of(relation: Relation) -> IdentitySetting:
+    """What a relation has that needs no other: the index is one that names rows."""
     index = relation.identity_index if relation.replica_identity is ReplicaIdentity.INDEX else None
     return IdentitySetting(relation.replica_identity, None if index is None else index.name)
 

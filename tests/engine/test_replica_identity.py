@@ -99,6 +99,10 @@ def test_all_that_is_proposed_is_taken_and_a_second_run_proposes_nothing(
         "deferrable_key": "FULL",
         "computed": "FULL",
     }
+    now = {table.table.table: str(table.now) for table in plan.tables}
+    assert now["computed"] == "USING INDEX computed_j_idx"
+    assert now["lost"] == "USING INDEX (dropped)"
+    assert now["keyed"] == "DEFAULT"
     assert "NOTHING" in proposed["switched_off"].missing
     assert "dropped" in proposed["lost"].missing
     assert "deferrable" in proposed["deferrable_key"].missing
