@@ -49,7 +49,20 @@ _TIME_WORDS = frozenset(
     ("time", "timestamp", "datetime", "date", "ts", "epoch", "at", "created", "recorded", "occurred", "when")
 )
 _CHANGING_WORDS = frozenset(
-    ("updated", "modified", "changed", "last", "deleted", "expires", "expiry", "until", "due", "end", "birth")
+    (
+        "updated",
+        "modified",
+        "changed",
+        "last",
+        "deleted",
+        "expires",
+        "expiry",
+        "until",
+        "due",
+        "end",
+        "birth",
+        "birthday",
+    )
 )
 """In names of columns whose value moves, or lies in the future."""
 
