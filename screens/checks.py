@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
@@ -15,7 +19,7 @@ from textual.widgets import Static
 
 from engine.checks.finding import Finding, Verdict
 from engine.checks.report import CheckReport, ServerStart
-from engine.errors import Failure, Side
+from engine.errors import Failure, Retry, Side
 from engine.script.planned import StatementResult
 from screens.finding_text import (
     applied_words,
@@ -59,13 +63,6 @@ _WORDS = {
     Verdict.OK: ("✓ ok", "good"),
 }
 
-_STYLES = {
-    Verdict.BLOCKS: "$text-error",
-    Verdict.UNKNOWN: "$text-warning",
-    Verdict.WARNING: "$text-warning",
-    Verdict.OK: "$text-success",
-}
-
 _COLUMNS = (
     Column("Verdict", "verdict", width=9),
     Column("Side", "side", width=6),
@@ -74,19 +71,12 @@ _COLUMNS = (
     Column("Fix", "fix", width=21, wide_only=True),
 )
 
-_LABEL_CELLS = 9
+_LABEL_CELLS = 7
 
 
-def finding_detail(finding: Finding, results: Sequence[StatementResult] = ()) -> Content:
-    """Everything about a finding for the pane below the list."""
-    word, _ = _WORDS[finding.verdict]
-    heading = f"{word}: {finding.check} on the {finding.side.value}: {finding.found}"
-    lines = [Content.styled(visible(heading), f"bold {_STYLES[finding.verdict]}")]
-    for label, text in finding_parts(finding, results):
-        lines.append(
-            Content.assemble((label.ljust(_LABEL_CELLS), "$text-muted"), visible_lines(text).strip("\n"))
-        )
-    return Content("\n").join(lines)
+def _stands(failure: Failure) -> Failure:
+    """A failure as it is here, where nothing is tried again by itself."""
+    return replace(failure, retry=Retry.MANUAL) if failure.retry is Retry.TIMED else failure
 
 
 class ChecksScreen(WizardScreen):
@@ -177,8 +167,8 @@ class ChecksScreen(WizardScreen):
 
     def _checked(self, report: CheckReport | Failure) -> None:
         if isinstance(report, Failure):
-            self._failed = report
-            self.notice(report)
+            self._failed = _stands(report)
+            self.notice(self._failed)
             self._show()
             return
         marked = self._marked()
@@ -275,10 +265,20 @@ class ChecksScreen(WizardScreen):
         finding = self._marked()
         if finding is None:
             return
-        detail = finding_detail(finding, self._results_of(finding))
-        self.query_one("#detail", Static).update(detail)
+        self.query_one("#detail", Static).update(self._detail(finding))
         self.query_one("#detail-box", VerticalScroll).scroll_home(animate=False)
         self.refresh_bindings()
+
+    def _detail(self, finding: Finding) -> Group:
+        """A finding for the pane below the list; what is wrapped stays beside its label."""
+        word, tone = _WORDS[finding.verdict]
+        heading = f"{word}: {finding.check} on the {finding.side.value}: {finding.found}"
+        parts = Table.grid(padding=(0, 1))
+        parts.add_column(width=_LABEL_CELLS, no_wrap=True)
+        parts.add_column(overflow="fold")
+        for label, text in finding_parts(finding, self._results_of(finding)):
+            parts.add_row(Text(label, style=self.tone("quiet")), Text(visible_lines(text)))
+        return Group(Text(visible(heading), style=self.tone(tone), overflow="fold"), parts)
 
     def _results_of(self, finding: Finding) -> tuple[StatementResult, ...]:
         return self._results.get((finding.side, finding.check), ())
@@ -359,7 +359,7 @@ class ChecksScreen(WizardScreen):
     def _applied(self, finding: Finding, results: tuple[StatementResult, ...] | Failure) -> None:
         side, check = finding.side, finding.check
         if isinstance(results, Failure):
-            self.notice(results)
+            self.notice(_stands(results))
             return
         self._results[side, check] = results
         failure = refusal(side, check, results)

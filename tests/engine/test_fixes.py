@@ -30,7 +30,11 @@ def plain_role(source_db: Database) -> Iterator[str]:
 
 
 def test_each_statement_is_committed_by_itself_and_the_first_refusal_is_the_last(source_db: Database) -> None:
-    statements = ("create table one (n int)", "select * from nowhere", "create table three (n int)")
+    statements = (
+        "create table public.one (n int)",
+        "select from public.nowhere",
+        "create table public.three (n int)",
+    )
     results = apply_fix(endpoint(source_db, Side.SOURCE), statements)
     assert [(result.sql, result.outcome) for result in results] == [
         (statements[0], Outcome.APPLIED),

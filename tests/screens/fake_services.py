@@ -196,10 +196,13 @@ NO_ROOM_BLOCKS = trouble(
 
 
 def check_report(*findings: Finding, **changes: object) -> CheckReport:
-    """A report on a server of RDS and one of Tiger Cloud."""
+    """A report on a server of RDS and one of Tiger Cloud; of two findings of a name the worse counts."""
     order = [Verdict.BLOCKS, Verdict.UNKNOWN, Verdict.WARNING, Verdict.OK]
+    by_name: dict[tuple[Side, str], Finding] = {}
+    for finding in sorted(findings, key=lambda finding: order.index(finding.verdict)):
+        by_name.setdefault((finding.side, finding.check), finding)
     report = CheckReport(
-        tuple(sorted(findings, key=lambda finding: order.index(finding.verdict))),
+        tuple(by_name.values()),
         ServerReport(
             Side.SOURCE,
             "Amazon RDS for PostgreSQL",
