@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import psycopg
 from psycopg import sql
 
+from engine.catalog.table import TableName, quote_identifier
 from engine.catalog.user_schema import in_user_schemas
 from engine.connection.explain import explain
 from engine.connection.session import Session
@@ -20,23 +21,27 @@ from engine.postsync.checklist import Checklist, ChecklistItem, Progress, Task
 
 _ANALYZE_ONLY_SINCE = 180000
 
+_NOT_NULL = "n"
+
 _TABLES = in_user_schemas("""
-select c.oid::int8, n.nspname::text, c.relname::text, c.relkind = 'm' as is_view,
-       (select coalesce(pg_catalog.sum(pg_catalog.pg_table_size(part.relid)), pg_catalog.pg_table_size(c.oid))
+select n.nspname::text, c.relname::text, c.oid::int8, c.relkind = 'm' as is_view,
+       (select coalesce(pg_catalog.sum(pg_catalog.pg_table_size(part.relid)),
+                        pg_catalog.pg_table_size(c.oid))
           from pg_catalog.pg_partition_tree(case when c.relkind = 'p' then c.oid end) part)::int8,
        (select pg_catalog.bool_and(
                    coalesce(s.last_analyze, s.last_autoanalyze) is not null and s.n_mod_since_analyze = 0)
           from pg_catalog.pg_stat_all_tables s
          where s.relid = c.oid
             -- Changes are counted where the rows are.
-            or c.relkind = 'p' and s.relid in (select part.relid from pg_catalog.pg_partition_tree(c.oid) part))
+            or c.relkind = 'p'
+               and s.relid in (select part.relid from pg_catalog.pg_partition_tree(c.oid) part))
        as is_fresh
   from pg_catalog.pg_class c
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  where c.relkind in ('r', 'p', 'm') and c.relpersistence <> 't'
    and (not c.relispartition or %(partitions)s)
    and {user_schema}
- order by 5 desc, 2, 3
+ order by 5 desc, 1, 2
 """)
 
 _CONSTRAINTS = in_user_schemas("""
@@ -119,6 +124,8 @@ def plan_checklist(source: Session, target: Session) -> Checklist:
 
     items = _Items(target)
     for schema, table, name, kind, oid, is_valid, size_bytes in constraints:
+        if kind == _NOT_NULL and is_valid:
+            continue  # Nearly every column has one; that they hold is nothing to tell.
         if is_valid or (schema, table, name, kind) in wanted_constraints:
             items.add(
                 Task.VALIDATE,
@@ -184,18 +191,18 @@ class _Items:
         requires: Iterable[int] = (),
         constraint: str | None = None,
     ) -> int:
-        identifier = sql.Identifier(*map(str, table))
-        name = self._text(identifier)
-        names: dict[str, sql.Composable] = {"table": identifier}
+        table_name = TableName(*map(str, table))
+        name = str(table_name)
+        names = {"table": sql.Identifier(table_name.schema, table_name.table)}
         if constraint is not None:
             names["constraint"] = sql.Identifier(constraint)
-            name = f"{self._text(names['constraint'])} on {name}"
+            name = f"{quote_identifier(constraint)} on {name}"
         self.made.append(
             ChecklistItem(
                 number=len(self.made),
                 task=task,
                 name=name,
-                statement=self._text(sql.SQL(statement).format(**names)),  # type: ignore[arg-type]
+                statement=sql.SQL(statement).format(**names).as_string(self._target),
                 relation_oid=int(str(relation_oid)),
                 size_bytes=int(str(size_bytes)),
                 requires=frozenset(requires),
@@ -203,6 +210,3 @@ class _Items:
             )
         )
         return len(self.made) - 1
-
-    def _text(self, composed: sql.Composable) -> str:
-        return composed.as_string(self._target)

@@ -1,4 +1,4 @@
-"""Works a checklist off over several sessions; one item's failure does not keep the others from being done."""
+"""Works a checklist off over several sessions; one item that fails does not keep others from being done."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ select pg_catalog.pg_stat_get_last_analyze_time(%s)
        >= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %s)
 """
 
-_DOING = {
-    Task.ANALYZE: "collecting statistics of {name}",
-    Task.VALIDATE: "validating {name}",
-    Task.REFRESH: "refreshing {name}",
-}
+_FLUSH_STATISTICS = "select pg_catalog.pg_stat_force_next_flush()"
+"""A session tells only now and then what it changed; told after an ANALYZE, it would count as newer."""
+
+_DONE_TO_IT = {Task.ANALYZE: "analyzed", Task.VALIDATE: "validated", Task.REFRESH: "refreshed"}
 
 _NAME_NOT_FOUND = ("42P01", "42883", "42704", "3F000")
 _SEARCH_PATH_HINT = (
@@ -96,8 +95,9 @@ class _Run:
         self._on_progress = on_progress
         self._changed = threading.Condition()
         self._items = list(checklist.items)
+        # Its keys in order.
         self._left = {
-            item.number
+            item.number: None
             for item in self._items
             if (not item.is_settled if chosen is None else item.number in chosen)
         }
@@ -158,11 +158,11 @@ class _Run:
         """The next item that can be done now, waiting for it; None when there is none any more."""
         with self._changed:
             while not self._stop.is_set() and self._left:
-                for number in sorted(self._left):
+                for number in self._left:
                     item = self._items[number]
                     if item.progress is Progress.RUNNING or item.relation_oid in self._busy:
                         continue
-                    if not self._left.isdisjoint(item.requires):
+                    if any(other in self._left for other in item.requires):
                         continue
                     refused = [
                         self._items[other]
@@ -192,7 +192,7 @@ class _Run:
     def _settle(self, item: ChecklistItem) -> None:
         self._items[item.number] = item
         if item.progress is not Progress.WAITING:
-            self._left.discard(item.number)
+            self._left.pop(item.number, None)
         self._tell()
         self._changed.notify_all()
 
@@ -211,6 +211,8 @@ class _Run:
         try:
             session.execute(item.statement.encode())
             seconds = time.monotonic() - began
+            if item.task is Task.REFRESH:
+                session.execute(_FLUSH_STATISTICS)
             # Without the right to, PostgreSQL skips a table with a warning.
             if item.task is Task.ANALYZE and warnings and not _was_analyzed(session, item, seconds):
                 failure = Failure(
@@ -221,7 +223,9 @@ class _Run:
                 )
                 return replace(item, progress=Progress.FAILED, seconds=seconds, failure=failure)
         except psycopg.Error as error:
-            if self._stop.is_set() and not is_connection_loss(error):
+            if is_connection_loss(error):
+                session.close()
+            elif self._stop.is_set():
                 return replace(item, progress=Progress.WAITING)
             return replace(
                 item,
@@ -239,7 +243,9 @@ def _was_analyzed(session: Session, item: ChecklistItem, seconds: float) -> bool
 
 
 def _failure(item: ChecklistItem, error: psycopg.Error) -> Failure:
-    failure = explain(error, Side.TARGET, _DOING[item.task].format(name=item.name)).failure
+    failure = explain(error, Side.TARGET, "working the checklist off").failure
+    if not is_connection_loss(error):
+        failure = replace(failure, title=f"{item.name} could not be {_DONE_TO_IT[item.task]}")
     if error.sqlstate in _NAME_NOT_FOUND:
         return replace(failure, hint=_SEARCH_PATH_HINT)
     return failure

@@ -69,6 +69,11 @@ class ArchiveEntry:
     dependencies: frozenset[int]
     """Ids of entries, those of pre-data included, that it depends on."""
 
+    @property
+    def has_oid(self) -> bool:
+        """Whether it is an object of its own. ROW SECURITY has the table's oid, in no catalog."""
+        return self.catalog_oid != 0 and self.oid != 0
+
 
 @dataclass(frozen=True, slots=True)
 class SchemaArchive:

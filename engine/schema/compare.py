@@ -1,8 +1,8 @@
 """Compares the schemas of both sides object by object, as one pg_dump writes them.
 
-The same pg_dump reads both, so what it writes differs where the objects do. Two exceptions are known and left
-out: white space, and the names of NOT NULL constraints, which only PostgreSQL 18 keeps. Everything else is
-shown, such as an expression that a newer version writes in other words.
+The same pg_dump reads both, so what it writes differs where the objects do. Three exceptions are known and
+are no difference: white space, the names of NOT NULL constraints, which only PostgreSQL 18 keeps, and views
+that a newer version writes in other words (:mod:`engine.schema.rewording`). Everything else is shown.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from engine.errors import Side, UsageError
 from engine.schema.archive import ArchiveEntry, SchemaArchive, dump_archive
 from engine.schema.comparison import ComparedObject, ObjectKey, PlannedStatement, Presence, SchemaComparison
 from engine.schema.identity import identify
+from engine.schema.rewording import reword
 from engine.script.grammar import canonical, split_script
 
 _KEEPS_NOT_NULL_NAMES = 180000
@@ -52,11 +53,11 @@ class ComparedSchemas:
 def compare_schemas(
     source_endpoint: Endpoint, source: Session, target_endpoint: Endpoint, target: Session
 ) -> ComparedSchemas:
-    """Read and compare both schemas; changes nothing.
+    """Read and compare both schemas; changes nothing that stays.
 
     Args:
         source_endpoint, target_endpoint: For pg_dump.
-        source, target: Sessions there.
+        source, target: Sessions there, with no transaction open.
 
     Raises:
         BlockedError: No pg_dump is new enough for both.
@@ -75,28 +76,45 @@ def compare_schemas(
 
     on_target: dict[ObjectKey, list[ArchiveEntry]] = defaultdict(list)
     for entry in (*theirs.pre_entries, *theirs.post_data):
+        if not comparable(entry.statement):
+            continue
         on_target[their_keys[entry.id]].append(entry)
+
+    pairs: list[tuple[bool, ArchiveEntry, ArchiveEntry | None]] = [
+        (waits_for_rows, entry, namesakes.pop(0) if (namesakes := on_target[our_keys[entry.id]]) else None)
+        for waits_for_rows, entries in ((False, ours.pre_entries), (True, ours.post_data))
+        for entry in entries
+        # Of a schema that is always there it holds a comment only.
+        if comparable(entry.statement)
+    ]
+    reworded: dict[int, str] = {}
+    if versions[0] // 10000 != versions[1] // 10000:
+        differing = [
+            entry
+            for _, entry, there in pairs
+            if there is not None and comparable(entry.statement) != comparable(there.statement)
+        ]
+        reworded = reword(source, target, differing)
 
     compared: list[ComparedObject] = []
     missing: dict[bool, list[tuple[ArchiveEntry, PlannedStatement]]] = {False: [], True: []}
-    for waits_for_rows, entries in ((False, ours.pre_entries), (True, ours.post_data)):
-        for entry in entries:
-            key = our_keys[entry.id]
-            there = on_target[key].pop(0) if on_target.get(key) else None
-            if there is None:
-                presence = Presence.MISSING
-                if not _is_about_an_extension(key):
-                    planned = PlannedStatement(str(key), entry.statement, key)
-                    missing[waits_for_rows].append((entry, planned))
-            elif comparable(entry.statement) == comparable(there.statement):
-                presence = Presence.IDENTICAL
-            else:
-                presence = Presence.DIFFERENT
-            compared.append(
-                ComparedObject(
-                    key, presence, entry.statement, there.statement if there else "", waits_for_rows
-                )
-            )
+    for waits_for_rows, entry, there in pairs:
+        key = our_keys[entry.id]
+        if there is None:
+            presence = Presence.MISSING
+            if not _is_about_an_extension(key):
+                planned = PlannedStatement(str(key), entry.statement, key)
+                missing[waits_for_rows].append((entry, planned))
+        elif comparable(there.statement) in (
+            comparable(entry.statement),
+            comparable(reworded.get(entry.id, entry.statement)),
+        ):
+            presence = Presence.IDENTICAL
+        else:
+            presence = Presence.DIFFERENT
+        compared.append(
+            ComparedObject(key, presence, entry.statement, there.statement if there else "", waits_for_rows)
+        )
     left = {entry.id for entries in on_target.values() for entry in entries}
     for waits_for_rows, entries in ((False, theirs.pre_entries), (True, theirs.post_data)):
         compared += [
@@ -112,12 +130,12 @@ def compare_schemas(
         {
             their_keys[entry.id]: (entry.catalog_oid, entry.oid)
             for entry in (*theirs.pre_entries, *theirs.post_data)
-            if entry.oid
+            if entry.has_oid
         },
         frozenset(
             comparable(statement)
-            for entry in (*theirs.pre_entries, *theirs.post_data)
-            for statement in _single(entry.statement)
+            for text in _on_target(theirs, pairs, compared)
+            for statement in _single(text)
         ),
         has_names,
     )
@@ -125,6 +143,22 @@ def compare_schemas(
 
 def _is_about_an_extension(key: ObjectKey) -> bool:
     return key.kind in _COMES_BY_ITSELF or (key.kind == "COMMENT" and key.name.startswith("EXTENSION "))
+
+
+def _on_target(
+    theirs: SchemaArchive,
+    pairs: list[tuple[bool, ArchiveEntry, ArchiveEntry | None]],
+    compared: list[ComparedObject],
+) -> list[str]:
+    """The target's statements in its own words, and in the source's where they mean the same."""
+    return [
+        *(entry.statement for entry in (*theirs.pre_entries, *theirs.post_data)),
+        *(
+            entry.statement
+            for (_, entry, _), one in zip(pairs, compared, strict=False)
+            if one.presence is Presence.IDENTICAL
+        ),
+    ]
 
 
 def _single(text: str) -> list[str]:

@@ -98,7 +98,7 @@ def _statement(session: Session, key: ObjectKey, catalog: int, oid: int) -> str:
     try:
         row = session.execute(_ADDRESS, {"catalog": catalog, "oid": oid}).fetchone()
     except psycopg.Error as error:
-        raise explain(error, Side.TARGET, f"looking for {key}") from None
+        raise explain(error, Side.TARGET, "looking for an object") from None
     if row is None:
         raise UsageError(Failure(f"The target has no {key} any more", side=Side.TARGET))
     kind, names, arguments, identity = row

@@ -36,7 +36,7 @@ def identify(session: Session, side: Side, archive: SchemaArchive) -> dict[int, 
         EngineError: The server could not be read.
     """
     entries = (*archive.pre_entries, *archive.post_data)
-    names = _names(session, side, [entry for entry in entries if entry.oid])
+    names = _names(session, side, [entry for entry in entries if entry.has_oid])
     own = {entry.id: names.get((entry.catalog_oid, entry.oid)) for entry in entries}
     keys: dict[int, ObjectKey] = {}
     for entry in entries:
