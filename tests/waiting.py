@@ -15,7 +15,7 @@ _POLL_SECONDS = 0.02
 
 def wait_until(
     predicate: Callable[[], Value],
-    timeout_seconds: float = 30,
+    timeout_seconds: float = 90,
     describe: str | Callable[[], object] | None = None,
 ) -> Value:
     """Call ``predicate`` until it returns something true, and return that.

@@ -110,7 +110,7 @@ def test_a_program_is_told_of_each_copy(source_db: Database, target_db: Database
     with target_db.connect() as blocker, blocker.transaction():
         blocker.execute("lock table item in share mode")
         with RunProcess(source_db, target_db, log, arguments=("--log-format", "json")) as process:
-            wait_until(lambda: target_db.query(waiting), timeout_seconds=60, describe=log.read_text)
+            wait_until(lambda: target_db.query(waiting), timeout_seconds=150, describe=log.read_text)
             said = command("status", "--subscription", "night", target=target_db.conninfo).stdout
             assert process.terminate() == 0, log.read_text()
     assert "  d  public.item  0 rows copied, 0 bytes, about 0 %\n" in said

@@ -55,7 +55,7 @@ class Migration:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.engine.stop()
-        assert self.engine.join(30), "the engine did not end"
+        assert self.engine.join(90), "the engine did not end"
 
     @property
     def snapshot(self) -> Snapshot:
@@ -66,7 +66,7 @@ class Migration:
     def restart(self) -> None:
         """Stop the engine in order and start another one for the same subscription."""
         self.engine.stop()
-        assert self.engine.join(30), "the engine did not end"
+        assert self.engine.join(90), "the engine did not end"
         self.engine = Engine(self.config)
         self.engine.start()
 

@@ -297,7 +297,7 @@ def test_killed_again_and_again_it_goes_on_and_dumps_once(
         with closed_gate(target_db):
             for moment in (copying, building, building):
                 with running() as process:
-                    wait_until(moment, timeout_seconds=90, describe=log.read_text)
+                    wait_until(moment, timeout_seconds=150, describe=log.read_text)
                     process.kill()
                     target_db.execute(
                         "select pg_terminate_backend(pid) from pg_stat_activity"

@@ -50,7 +50,7 @@ def wait_drained(source: Database, target: Database) -> None:
     def position() -> int:
         return parse_lsn(str(target.query("select lsn from _ts_live_sync.progress")[0][0]))
 
-    wait_until(lambda: position() >= fence, timeout_seconds=60, describe=lambda: (position(), fence))
+    wait_until(lambda: position() >= fence, timeout_seconds=150, describe=lambda: (position(), fence))
 
 
 def wait_moved(target: Database) -> None:

@@ -125,7 +125,7 @@ def wait_waiting(migration: Watched) -> None:
     """Until the full disk was met twice, which takes a pause in between."""
     wait_until(
         lambda: len(reports(migration, _NO_SPACE)) >= 2,
-        timeout_seconds=60,
+        timeout_seconds=150,
         describe=lambda: (migration.snapshot, migration.said()),
     )
     assert any("The disk of the target is full" in text for text in reports(migration, _NO_SPACE))
@@ -184,7 +184,7 @@ def test_a_target_server_whose_disk_is_full_is_waited_out(
             migration.wait_ready()
             disk.fill()
             source.execute("insert into item select n, repeat('y', 10000) from generate_series(5001, 9000) n")
-        wait_until(lambda: len(reports(migration, "")) >= 2, timeout_seconds=60, describe=migration.said)
+        wait_until(lambda: len(reports(migration, "")) >= 2, timeout_seconds=150, describe=migration.said)
         # Without room for WAL the server ends with a PANIC, which not every client of it gets to read.
         wait_until(
             lambda: reports(migration, _NO_SPACE) or _PANIC in target.server.log_path.read_text(),

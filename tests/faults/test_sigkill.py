@@ -37,7 +37,7 @@ def test_killed_during_copy_and_during_apply(
             with RunProcess(source_db, target_db, log) as process:
                 wait_until(
                     lambda: all_ready(target_db),
-                    timeout_seconds=60,
+                    timeout_seconds=150,
                     describe=lambda: (states(target_db), log.read_text()),
                 )
                 wait_moved(target_db)

@@ -121,7 +121,7 @@ class Watched(Migration):
         """Until a failure was shown that is going to be retried."""
         wait_until(
             lambda: Phase.RETRYING in self.phases and self.failures,
-            timeout_seconds=60,
+            timeout_seconds=150,
             describe=lambda: (self.snapshot, self.said()),
         )
 
@@ -129,7 +129,7 @@ class Watched(Migration):
         """Until the engine gave up; why."""
         wait_until(
             lambda: self.snapshot.phase is Phase.FAILED,
-            timeout_seconds=60,
+            timeout_seconds=150,
             describe=lambda: (self.snapshot, self.said()),
         )
         failure = self.snapshot.failure
@@ -186,7 +186,7 @@ class Watched(Migration):
             assert not snapshot.tables_set_aside, snapshot.tables_set_aside
             return bool(snapshot.tables) and all(table.state is TableState.READY for table in snapshot.tables)
 
-        wait_until(all_ready, timeout_seconds=60, describe=lambda: (self.snapshot, self.said()))
+        wait_until(all_ready, timeout_seconds=150, describe=lambda: (self.snapshot, self.said()))
 
     def slots(self) -> list[tuple[object, ...]]:
         """What the source keeps for us."""
