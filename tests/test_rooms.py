@@ -27,6 +27,10 @@ def loaded_by(code: str) -> set[str]:
             "import engine.script.planned, engine.roles.planned, engine.roles.migration_role",
             {"psycopg", "textual", "pglast"},
         ),
+        (
+            "import engine.schema.comparison, engine.postsync.checklist",
+            {"psycopg", "textual", "pglast"},
+        ),
         ("import engine.snapshot, engine.feed, engine.view, engine.errors", {"psycopg", "textual"}),
         (
             "import screens.live, screens.cutover, screens.connect, screens.checks",
