@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from engine.catalog.table import TableName
 from engine.errors import Failure, Retry, UsageError
@@ -21,6 +21,11 @@ _EXAMPLE = (
     'Write it as {"source": {"schema": "public", "table": "metrics"}, '
     '"target": {"schema": "public", "table": "metrics_data"}}; "table" may be left out of both'
 )
+
+_ON_THE_COMMAND_LINE = "--table-map number"
+
+_NAME_BYTES = 63
+"""PostgreSQL cuts longer names off (4.1.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,57 @@ class TableMap:
         """
         return TableMap(tuple(_mapping(item, number) for number, item in enumerate(value, start=1)))
 
+    def to_text(self) -> str:
+        """A file to save: a JSON list, a map a line. :func:`read_table_map` reads it back."""
+        lines = ",\n".join(f"  {json.dumps(item, ensure_ascii=False)}" for item in self.to_json())
+        return f"[\n{lines}\n]\n" if lines else "[]\n"
+
+
+def read_table_map(text: str, file_name: str) -> TableMap:
+    """Read a saved table map.
+
+    Args:
+        text: The file's content, a JSON list of what ``--table-map`` takes.
+        file_name: For messages.
+
+    Raises:
+        UsageError: It is something else; the message says where and why.
+    """
+    where = f"{file_name}: map number"
+    try:
+        value = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_without_repeats)
+    except json.JSONDecodeError as error:
+        _refuse_file(file_name, f"it is not JSON ({error.msg} at line {error.lineno}, column {error.colno})")
+    except RecursionError:
+        _refuse_file(file_name, "it is not a list of maps")
+    except _RepeatedKeyError as error:
+        _refuse_file(file_name, f'"{error}" stands twice in one map')
+    if not isinstance(value, list):
+        _refuse_file(file_name, "it is not a list of maps")
+    return TableMap(tuple(_mapping(item, number, where) for number, item in enumerate(value, start=1)))
+
+
+class _RepeatedKeyError(Exception):
+    pass
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON takes the last of two equal keys without a word."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise _RepeatedKeyError(key)
+        found[key] = value
+    return found
+
+
+def _refuse_file(file_name: str, why: str) -> NoReturn:
+    raise UsageError(
+        Failure(
+            f"{file_name} cannot be used: {why}", hint=f"A list of maps in []. {_EXAMPLE}", retry=Retry.NEVER
+        )
+    )
+
 
 def parse_table_map(texts: Sequence[str]) -> TableMap:
     """Read the values of ``--table-map``.
@@ -99,38 +155,50 @@ def parse_table_map(texts: Sequence[str]) -> TableMap:
         try:
             value = json.loads(text)
         except json.JSONDecodeError as error:
-            _refuse(number, f"it is not JSON ({error.msg} at character {error.pos + 1})")
+            _refuse(
+                f"{_ON_THE_COMMAND_LINE} {number}",
+                f"it is not JSON ({error.msg} at character {error.pos + 1})",
+            )
         mappings.append(_mapping(value, number))
     return TableMap(tuple(mappings))
 
 
-def _mapping(value: object, number: int) -> TableMapping:
+def _mapping(value: object, number: int, where: str = _ON_THE_COMMAND_LINE) -> TableMapping:
+    place = f"{where} {number}"
     if not isinstance(value, dict) or set(value) != {"source", "target"}:
-        _refuse(number, 'it needs exactly the keys "source" and "target"')
-    source_schema, source_table = _side(value["source"], "source", number)
-    target_schema, target_table = _side(value["target"], "target", number)
+        _refuse(place, 'it needs exactly the keys "source" and "target"')
+    source_schema, source_table = _side(value["source"], "source", place)
+    target_schema, target_table = _side(value["target"], "target", place)
     if source_table is not None:
         try:
             re.compile(source_table)
         except re.error as error:
-            _refuse(number, f'source "table" is not a regular expression ({error})')
+            _refuse(place, f'source "table" is not a regular expression ({error})')
     if source_table is None and target_table is not None:
-        _refuse(number, 'a target "table" needs a source "table"')
+        _refuse(place, 'a target "table" needs a source "table"')
+    # The source's table is an expression, which may be long.
+    for name in (source_schema, target_schema, target_table or ""):
+        if len(name.encode(errors="surrogatepass")) > _NAME_BYTES:
+            _refuse(place, f'"{name}" is longer than the {_NAME_BYTES} bytes of a name')
+        if "\0" in name or _has_surrogates(name):
+            _refuse(place, "a name holds a character that PostgreSQL does not take")
     return TableMapping(source_schema, source_table, target_schema, target_table)
 
 
-def _side(value: object, side: str, number: int) -> tuple[str, str | None]:
+def _has_surrogates(name: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _side(value: object, side: str, place: str) -> tuple[str, str | None]:
     if not isinstance(value, dict) or not set(value) <= {"schema", "table"}:
-        _refuse(number, f'{side} may hold only "schema" and "table"')
+        _refuse(place, f'{side} may hold only "schema" and "table"')
     schema, table = value.get("schema"), value.get("table")
     if not isinstance(schema, str) or not schema:
-        _refuse(number, f'{side} needs a "schema"')
+        _refuse(place, f'{side} needs a "schema"')
     if table is not None and (not isinstance(table, str) or not table):
-        _refuse(number, f'{side} "table" must be a name')
+        _refuse(place, f'{side} "table" must be a name')
     return schema, table
 
 
-def _refuse(number: int, why: str) -> NoReturn:
-    raise UsageError(
-        Failure(f"--table-map number {number} cannot be used: {why}", hint=_EXAMPLE, retry=Retry.NEVER)
-    )
+def _refuse(place: str, why: str) -> NoReturn:
+    raise UsageError(Failure(f"{place} cannot be used: {why}", hint=_EXAMPLE, retry=Retry.NEVER))

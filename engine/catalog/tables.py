@@ -71,14 +71,19 @@ _RELATIONS = """
                'root_oid', coalesce(pg_catalog.pg_partition_root(x.oid)::oid, x.oid)::int8,
                'is_primary', i.indisprimary,
                'is_identity', i.indisreplident,
-               'columns', key.columns) order by i.indnkeyatts, x.relname) as indexes
+               'columns', key.columns) order by i.indnkeyatts, key.width_bytes, x.relname) as indexes
       from part p
       join pg_catalog.pg_index i on i.indrelid = p.oid
       join pg_catalog.pg_class x on x.oid = i.indexrelid
      cross join lateral (
            select pg_catalog.array_agg(a.attname::text) as columns,
                   -- A generated column is not published, so a key that needs one is none.
-                  pg_catalog.bool_and(a.attnotnull and a.attgenerated = '') as always_published
+                  pg_catalog.bool_and(a.attnotnull and a.attgenerated = '') as always_published,
+                  -- By type, not by what is in it now: the same index is chosen again the next time. A text
+                  -- without a declared length counts like a long one.
+                  pg_catalog.sum(case when a.attlen > 0 then a.attlen
+                                      when a.atttypmod > 4 then least(a.atttypmod - 4, 64)
+                                      else 64 end) as width_bytes
              from pg_catalog.unnest(i.indkey::int2[]) with ordinality as k(attnum, position)
              join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
             where k.position <= i.indnkeyatts) key
@@ -140,7 +145,7 @@ class Relation:
     size_bytes: int
     has_generated_columns: bool
     indexes: tuple[UniqueIndex, ...]
-    """Those with fewer columns first."""
+    """Those with fewer columns first, then those with narrower ones."""
 
     @property
     def is_partitioned(self) -> bool:

@@ -130,9 +130,9 @@ def test_leaves_in_the_publication_are_replaced_by_their_root(source_db: Databas
     )
     assert apply_all(session, "p", names("t")) == [
         'alter publication "p" set (publish_via_partition_root = true)',
-        "alter publication \"p\" set (publish = 'insert, update, delete, truncate')",
         'alter publication "p" add table "public"."t"',
         'alter publication "p" drop table "public"."leaf"',
+        "alter publication \"p\" set (publish = 'insert, update, delete, truncate')",
     ]
     assert published(source_db, "p") == {"t"}
 
