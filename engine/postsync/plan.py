@@ -29,12 +29,14 @@ select n.nspname::text, c.relname::text, c.oid::int8, c.relkind = 'm' as is_view
                         pg_catalog.pg_table_size(c.oid))
           from pg_catalog.pg_partition_tree(case when c.relkind = 'p' then c.oid end) part)::int8,
        (select pg_catalog.bool_and(
-                   coalesce(s.last_analyze, s.last_autoanalyze) is not null and s.n_mod_since_analyze = 0)
-          from pg_catalog.pg_stat_all_tables s
-         where s.relid = c.oid
-            -- Changes are counted where the rows are.
-            or c.relkind = 'p'
-               and s.relid in (select part.relid from pg_catalog.pg_partition_tree(c.oid) part))
+                   coalesce(pg_catalog.pg_stat_get_last_analyze_time(part.oid),
+                            pg_catalog.pg_stat_get_last_autoanalyze_time(part.oid)) is not null
+                   and pg_catalog.pg_stat_get_mod_since_analyze(part.oid) = 0)
+          -- Changes are counted where the rows are.
+          from (select c.oid
+                union
+                select tree.relid
+                  from pg_catalog.pg_partition_tree(case when c.relkind = 'p' then c.oid end) tree) part)
        as is_fresh
   from pg_catalog.pg_class c
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace

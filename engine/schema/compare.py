@@ -39,8 +39,8 @@ class ComparedSchemas:
     target_objects: Mapping[ObjectKey, tuple[int, int]]
     """Catalog and oid of what the target has, in the order in which it was made; without what has no oid."""
 
-    target_statements: frozenset[str]
-    """What the target has, each statement as :meth:`comparable` makes it."""
+    target_texts: frozenset[str]
+    """Statements of what the target has, in its own words and in the source's where they mean the same."""
 
     has_not_null_names: bool
     """Whether both sides keep the names of NOT NULL constraints."""
@@ -48,6 +48,12 @@ class ComparedSchemas:
     def comparable(self, statement: str) -> str:
         """``statement`` in the form in which both sides are compared."""
         return canonical(statement, without_not_null_names=not self.has_not_null_names)
+
+    def target_statements(self) -> frozenset[str]:
+        """What the target has, each statement by itself and :meth:`comparable`."""
+        return frozenset(
+            self.comparable(statement) for text in self.target_texts for statement in _single(text)
+        )
 
 
 def compare_schemas(
@@ -76,7 +82,7 @@ def compare_schemas(
 
     on_target: dict[ObjectKey, list[ArchiveEntry]] = defaultdict(list)
     for entry in (*theirs.pre_entries, *theirs.post_data):
-        if not comparable(entry.statement):
+        if not _makes_something(entry):
             continue
         on_target[their_keys[entry.id]].append(entry)
 
@@ -85,14 +91,16 @@ def compare_schemas(
         for waits_for_rows, entries in ((False, ours.pre_entries), (True, ours.post_data))
         for entry in entries
         # Of a schema that is always there it holds a comment only.
-        if comparable(entry.statement)
+        if _makes_something(entry)
     ]
     reworded: dict[int, str] = {}
     if versions[0] // 10000 != versions[1] // 10000:
         differing = [
             entry
             for _, entry, there in pairs
-            if there is not None and comparable(entry.statement) != comparable(there.statement)
+            if there is not None
+            and there.statement != entry.statement
+            and comparable(entry.statement) != comparable(there.statement)
         ]
         reworded = reword(source, target, differing)
 
@@ -105,7 +113,7 @@ def compare_schemas(
             if not _is_about_an_extension(key):
                 planned = PlannedStatement(str(key), entry.statement, key)
                 missing[waits_for_rows].append((entry, planned))
-        elif comparable(there.statement) in (
+        elif there.statement == entry.statement or comparable(there.statement) in (
             comparable(entry.statement),
             comparable(reworded.get(entry.id, entry.statement)),
         ):
@@ -132,11 +140,7 @@ def compare_schemas(
             for entry in (*theirs.pre_entries, *theirs.post_data)
             if entry.has_oid
         },
-        frozenset(
-            comparable(statement)
-            for text in _on_target(theirs, pairs, compared)
-            for statement in _single(text)
-        ),
+        frozenset(_on_target(theirs, pairs, compared)),
         has_names,
     )
 
@@ -150,7 +154,6 @@ def _on_target(
     pairs: list[tuple[bool, ArchiveEntry, ArchiveEntry | None]],
     compared: list[ComparedObject],
 ) -> list[str]:
-    """The target's statements in its own words, and in the source's where they mean the same."""
     return [
         *(entry.statement for entry in (*theirs.pre_entries, *theirs.post_data)),
         *(
@@ -161,7 +164,13 @@ def _on_target(
     ]
 
 
+def _makes_something(entry: ArchiveEntry) -> bool:
+    return any(line and not line.startswith("--") for line in entry.statement.splitlines())
+
+
 def _single(text: str) -> list[str]:
+    if text.find(";") == len(text) - 1:
+        return [text[:-1]]
     try:
         return [unit.sql for unit in split_script(text)]
     except UsageError:

@@ -58,12 +58,13 @@ def apply_edited(
         ConnectionFailedError: The target cannot be reached or went away.
     """
     statements = edited_statements(text)
+    there = compared.target_statements()
     with open_schema_session(target) as session:
         return apply_statements(
             session,
             statements,
             all_or_nothing=all_or_nothing,
-            there=lambda statement: compared.comparable(statement) in compared.target_statements,
+            there=lambda statement: compared.comparable(statement) in there,
             may_drop=may_drop,
             on_result=on_result,
         )

@@ -72,10 +72,13 @@ def split_script(text: str) -> tuple[ScriptUnit, ...]:
     """
     units: list[ScriptUnit] = []
     opened: _Statement | None = None
+    opened_line = 0
     comment = ""
     previous_end = 0
+    line, counted_to = 1, 0
     for statement in _statements(text):
-        line = _line_of(text, statement.start)
+        line += text.count("\n", counted_to, statement.start)
+        counted_to = statement.start
         node = statement.node
         if opened is None:
             comments = _COMMENT.findall(text[previous_end : statement.start])
@@ -89,26 +92,26 @@ def split_script(text: str) -> tuple[ScriptUnit, ...]:
         if isinstance(node, ast.VariableSetStmt) and node.name == _ENCODING:
             continue
         if opened is None and _begins_other_role(node):
-            opened = statement
+            opened, opened_line = statement, line
             continue
         if opened is not None:
             if not _ends_other_role(node):
                 continue
-            start = opened.start
+            start, first_line = opened.start, opened_line
             opened = None
         else:
-            start = statement.start
+            start, first_line = statement.start, line
         units.append(
             ScriptUnit(
                 comment,
                 text[start : statement.end],
-                _line_of(text, start),
+                first_line,
                 isinstance(node, ast.GrantRoleStmt) and bool(node.is_grant),
             )
         )
     if opened is not None:
         raise _refusal(
-            f"Line {_line_of(text, opened.start)}: SET ROLE has no RESET ROLE after it",
+            f"Line {opened_line}: SET ROLE has no RESET ROLE after it",
             "Add RESET ROLE after the statements that are meant for that role",
         )
     return tuple(units)
