@@ -11,6 +11,7 @@ from rich.text import Text
 from textual.app import App
 
 from livesync_tui.theme import NIGHT
+from screens.checks import ChecksScreen
 from screens.connect import ConnectScreen
 from screens.cutover import CutoverScreen
 from screens.done import DoneScreen
@@ -30,12 +31,13 @@ from screens.wizard import LeaveRequested, StepRequested, WizardScreen
 _WATCH_TERMINAL_SECONDS = 3.0
 """A terminal that is gone makes Textual's input thread spin at full speed, so it is noticed soon."""
 
-NARROW_BELOW_COLUMNS = 112
+NARROW_BELOW_COLUMNS = 113
 """The rail with all steps in words needs that many."""
 
 _SCREENS: dict[Step, type[WizardScreen]] = {
     Step.START: StartScreen,
     Step.CONNECT: ConnectScreen,
+    Step.CHECKS: ChecksScreen,
     Step.TABLES: TablesScreen,
     Step.SCHEMA: SchemaScreen,
     Step.PUBLICATION: PublicationScreen,

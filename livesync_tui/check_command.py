@@ -18,11 +18,12 @@ _LABEL_WIDTH = 6
 
 def check(options: argparse.Namespace) -> int:
     """Run all checks and print what they found; exit 3 when one blocks."""
-    findings = run_checks(
+    report = run_checks(
         parse_endpoint(Side.SOURCE, options.source or ""),
         parse_endpoint(Side.TARGET, options.target or ""),
         source_provider=options.provider,
     )
+    findings = report.findings
     if options.json:
         output.document([_as_document(finding) for finding in findings])
     else:

@@ -18,10 +18,10 @@ _INTRODUCTION = """\
 <!-- Made by: python -m livesync_tui.provider_document > docs/providers.md -->
 
 Whose server it is decides how a setting is changed and a right is given. `livesync-tui check` finds it out
-and says by what; `--provider NAME` overrides it for the source. Each provider is one file of data, from which
-this page is made: `engine/providers/NAME.toml`. They follow the providers' public documentation and are
-tested against recorded settings, not against accounts; where a console has changed, its provider's own pages
-win.
+and says by what; `--provider NAME` overrides it for the source. In the wizard, `p` at the step Checks does so
+for either side. Each provider is one file of data, from which this page is made:
+`engine/providers/NAME.toml`. They follow the providers' public documentation and are tested against recorded
+settings, not against accounts; where a console has changed, its provider's own pages win.
 
 In the commands below, capital words such as `GROUP` stand for names that only you know."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -19,7 +19,9 @@ from engine.catalog.publication_plan import apply_plan, plan_publication
 from engine.catalog.table import SourceTable
 from engine.catalog.table_map import TableMap
 from engine.catalog.tables import list_tables, missing_tables
-from engine.checks.finding import Finding
+from engine.checks.apply_fix import apply_fix
+from engine.checks.report import CheckReport, ServerStart
+from engine.checks.restart import look_for_restart
 from engine.checks.run import run_checks
 from engine.connection.endpoint import Endpoint, parse_endpoint
 from engine.connection.probe import probe_server
@@ -38,6 +40,7 @@ from engine.cutover.sequences import copy_sequences
 from engine.cutover.writers import write_activity
 from engine.errors import EngineError, Failure, Retry, Side
 from engine.feed import Feed
+from engine.providers.load import load_providers
 from engine.replication.deferred_state import waiting_objects
 from engine.replication.drop import drop_subscription
 from engine.replication.engine import Engine
@@ -47,6 +50,7 @@ from engine.replication.subscription import SubscriptionConfig
 from engine.schema.dump import dump_schema
 from engine.schema.restore import apply_script
 from engine.schema.script import SchemaLook, SchemaScript, ScriptOutcome
+from engine.script.planned import StatementResult
 from engine.view import EngineView
 from livesync_tui.paths import state_directory
 from livesync_tui.saved import SavedMigrations, new_migration
@@ -272,9 +276,29 @@ class LivesyncServices:
     def probe(self, side: Side) -> ServerSummary:
         return probe_server(self._known(side))
 
+    # Checks.
+
+    def providers(self) -> Mapping[str, str]:
+        return {name: provider.title for name, provider in load_providers().items()}
+
     @returns_failure("running the checks")
-    def run_checks(self) -> tuple[Finding, ...]:
-        return run_checks(self._source, self._target, sync_workers=self._migration.sync_workers)
+    def run_checks(self) -> CheckReport:
+        migration = self._migration
+        return run_checks(
+            self._source,
+            self._target,
+            sync_workers=migration.sync_workers,
+            source_provider=migration.source_provider or None,
+            target_provider=migration.target_provider or None,
+        )
+
+    @returns_failure("running the fix")
+    def apply_fix(self, side: Side, statements: tuple[str, ...]) -> tuple[StatementResult, ...]:
+        return apply_fix(self._known(side), statements)
+
+    @returns_failure("looking for a restart")
+    def look_for_restart(self, side: Side) -> ServerStart:
+        return look_for_restart(self._known(side))
 
     # Tables, schema, publication.
 

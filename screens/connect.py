@@ -1,4 +1,4 @@
-"""Step 2: the two databases, tried and checked before anything is changed."""
+"""Step 2: the two databases, and whether they answer."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.types import CSSPathType
 from textual.widget import Widget
-from textual.widgets import Button, DataTable, Input, Static
+from textual.widgets import Button, Input, Static
 
-from engine.checks.finding import Finding, Verdict
 from engine.connection.summary import EndpointSummary, ServerSummary
 from engine.errors import Failure, Side
 from screens.action_button import ActionButton
-from screens.fitted_table import Column, FittedTable
-from screens.format import cell, human_bytes, human_milliseconds, plain, plural, visible
+from screens.format import human_bytes, human_milliseconds, plain, visible
 from screens.migration import Step, subscription_name_for
 from screens.modals.failure import failure_text
 from screens.modals.text import TextModal
@@ -31,25 +29,9 @@ Paste the connection string of each database: a URI (postgresql://user:password@
 libpq keywords (host=… dbname=…). Quotes and `export SOURCE=` around it are taken off. The strings are
 masked; what was understood is shown below each, without the password. Passwords stay in memory.
 
-"Test both" connects, looks at the servers and runs the checks. Nothing is changed on either server.
-A finding that blocks has to be fixed first; press enter on it for the reason and the fix.
+"Test both" connects and looks who answers. Nothing is changed on either server. The next step looks closer:
+what is missing for a migration, and how it is mended.
 """
-
-_ORDER = {Verdict.BLOCKS: 0, Verdict.UNKNOWN: 1, Verdict.WARNING: 2, Verdict.OK: 3}
-_WORDS = {
-    Verdict.BLOCKS: ("✗ blocks", "bad"),
-    Verdict.UNKNOWN: ("? unknown", "warn"),
-    Verdict.WARNING: ("! warning", "warn"),
-    Verdict.OK: ("✓ ok", "good"),
-}
-
-
-_COLUMNS = (
-    Column("Verdict", "verdict", width=9),
-    Column("Side", "side", width=6),
-    Column("Check", "check", weight=2),
-    Column("Found", "found", weight=4),
-)
 
 
 def endpoint_line(parsed: EndpointSummary | Failure) -> Content:
@@ -81,19 +63,6 @@ def server_line(summary: ServerSummary | Failure) -> Content:
     return Content.assemble(("✓ ", "$text-success"), visible(" · ".join(parts)))
 
 
-def finding_text(finding: Finding) -> str:
-    """A finding with its reason and fix, for reading and copying."""
-    parts = [
-        f"{finding.check} on the {finding.side.value}: {finding.verdict.value}",
-        f"Found\n{finding.found}",
-    ]
-    if finding.why:
-        parts.append(f"Why it matters\n{finding.why}")
-    if finding.fix:
-        parts.append(f"What to do\n{finding.fix}")
-    return "\n\n".join(parts)
-
-
 class ConnectScreen(WizardScreen):
     """Asks for the two connections."""
 
@@ -102,8 +71,8 @@ class ConnectScreen(WizardScreen):
     HELP_TEXT = _HELP
     CSS_PATH: ClassVar[CSSPathType | None] = ["wizard.tcss", "connect.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("t", "test", "Test", id="connect.test", tooltip="Connect to both and run the checks."),
-        Binding("r", "test", "Re-run", id="connect.rerun", show=False, tooltip="Run the checks again."),
+        Binding("t", "test", "Test", id="connect.test", tooltip="Connect to both and look."),
+        Binding("r", "test", "Test again", id="connect.rerun", show=False, tooltip="Connect again."),
         Binding(
             "e", "error_details", "Error", id="connect.error", show=False, tooltip="Details of the error."
         ),
@@ -112,7 +81,6 @@ class ConnectScreen(WizardScreen):
     def __init__(self, services: MigrationServices) -> None:
         super().__init__(services)
         self._servers: dict[Side, ServerSummary | Failure] = {}
-        self._findings: tuple[Finding, ...] | None = None
         self._tested: tuple[str, str] | None = None
 
     def compose_body(self) -> Iterable[Widget]:
@@ -132,23 +100,12 @@ class ConnectScreen(WizardScreen):
             yield Static("", id=f"{side.value}-server", classes="below", markup=False)
         with Horizontal(id="test-row", classes="row"):
             yield ActionButton("Test both", id="test", classes="-act")
-            yield Static("", id="counts", markup=False)
-        yield FittedTable(_COLUMNS, id="findings")
 
     def opened(self) -> None:
-        self._table.display = False
         for side in Side:
             self._preview(side)
         first = self._input(Side.SOURCE)
         (self.query_one("#test", Button) if self._both_given() else first).focus()
-
-    def resized(self) -> None:
-        if self._table.fit():
-            self._fill()
-
-    @property
-    def _table(self) -> FittedTable:
-        return self.query_one("#findings", FittedTable)
 
     def _input(self, side: Side) -> Input:
         return self.query_one(f"#{side.value}-uri", Input)
@@ -187,13 +144,9 @@ class ConnectScreen(WizardScreen):
         """What was found out no longer belongs to what is typed."""
         self._tested = None
         self._servers = {}
-        self._findings = None
         self.notice(None)
         self.jobs.drop("source")
         self.jobs.drop("target")
-        self.jobs.drop("checks")
-        self._table.display = False
-        self.query_one("#counts", Static).update("")
         for side in Side:
             self.query_one(f"#{side.value}-server", Static).update("")
 
@@ -230,60 +183,10 @@ class ConnectScreen(WizardScreen):
         self.query_one(f"#{side.value}-server", Static).update(server_line(summary))
         if len(self._servers) < len(Side):
             return
-        if any(isinstance(server, Failure) for server in self._servers.values()):
-            failed = next(server for server in self._servers.values() if isinstance(server, Failure))
-            self.notice(failed)
-            return
-        self.start_job("checks", "running the checks", self.services.run_checks, self._checked)
-
-    def _checked(self, findings: tuple[Finding, ...] | Failure) -> None:
-        if isinstance(findings, Failure):
-            self.notice(findings)
-            return
-        self._findings = tuple(sorted(findings, key=lambda finding: _ORDER[finding.verdict]))
-        self._table.display = True
-        self._fill()
-        self._table.focus()
-        counts = [
-            f"{count} {'block' if count > 1 else 'blocks'}"
-            if verdict is Verdict.BLOCKS
-            else f"{count} {verdict.value}"
-            for verdict in _ORDER
-            if (count := sum(1 for finding in self._findings if finding.verdict is verdict))
-        ]
-        more = ".  enter on a line: why and how to fix" if self._blocking() else ""
-        text = f"{plural(len(self._findings), 'check')}: {', '.join(counts)}{more}"
-        self.query_one("#counts", Static).update(plain(text))
-
-    def _fill(self) -> None:
-        table = self._table
-        table.fit()
-        table.clear()
-        for index, finding in enumerate(self._findings or ()):
-            word, tone = _WORDS[finding.verdict]
-            cells = {
-                "verdict": cell(word, self.tone(tone)),
-                "side": cell(finding.side.value),
-                "check": cell(finding.check),
-                "found": cell(finding.found),
-            }
-            table.add(str(index), cells)
-
-    def _blocking(self) -> list[Finding]:
-        return [finding for finding in self._findings or () if finding.verdict is Verdict.BLOCKS]
-
-    def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
-        if self._findings is None:
-            return
-        finding = self._findings[int(event.row_key.value or 0)]
-        self.app.push_screen(
-            TextModal(f"Check: {finding.check}", finding_text(finding), "finding.txt", self.copy)
-        )
-
-    def copy_text(self) -> tuple[str, str] | None:
-        if not self._findings:
-            return None
-        return "checks.txt", "\n\n\n".join(finding_text(finding) for finding in self._findings)
+        failed = next((server for server in self._servers.values() if isinstance(server, Failure)), None)
+        self.notice(failed)
+        if failed is None:
+            self.query_one("#next").focus()
 
     def action_error_details(self) -> None:
         failures = [server for server in self._servers.values() if isinstance(server, Failure)]
@@ -306,12 +209,6 @@ class ConnectScreen(WizardScreen):
         failed = [side.value for side in Side if isinstance(self._servers.get(side), Failure)]
         if failed:
             return f"the {' and the '.join(failed)} cannot be used; correct it and press t"
-        if self._findings is None:
-            return "the checks have not run"
-        blocking = self._blocking()
-        if blocking:
-            count = plural(len(blocking), "check blocks", "checks block")
-            return f"{count}, first {blocking[0].check}; r re-runs"
         return None
 
     def next_hint(self) -> str:
@@ -328,6 +225,8 @@ class ConnectScreen(WizardScreen):
         summary = self._servers.get(Side.TARGET)
         target_database = summary.database if isinstance(summary, ServerSummary) else target.database
         subscription = migration.subscription or subscription_name_for(source.database)
+        same_source = self.services.conninfo(Side.SOURCE) == migration.source_conninfo
+        same_target = self.services.conninfo(Side.TARGET) == migration.target_conninfo
         self.remember(
             name=migration.name or subscription,
             subscription=subscription,
@@ -336,5 +235,8 @@ class ConnectScreen(WizardScreen):
             source_name=f"{source.database} on {source.host}",
             target_name=f"{target.database} on {target.host}",
             target_database=target_database,
+            # What a person said of another server does not count for this one.
+            source_provider=migration.source_provider if same_source else "",
+            target_provider=migration.target_provider if same_target else "",
         )
         super().advance()

@@ -1,4 +1,4 @@
-"""Step 8: over to the target, gate by gate, and the line after which there is no way back.
+"""Step 9: over to the target, gate by gate, and the line after which there is no way back.
 
 Above the line Back returns to live replication and nothing is lost. The gates after the writers' stop
 run one after another by themselves, because every second of them is outage.

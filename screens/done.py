@@ -1,4 +1,4 @@
-"""Step 9: the report, and what is left to clean up."""
+"""Step 10: the report, and what is left to clean up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step 7: copying and replicating, as the engine's latest snapshot tells it.
+"""Step 8: copying and replicating, as the engine's latest snapshot tells it.
 
 The screen asks for a snapshot once a second and draws what differs from what is drawn. The engine never
 waits for it. Rows are sorted by attention; the list is filled again only when that order changes, and

@@ -25,6 +25,7 @@ class Step(Enum):
 
     START = "start"
     CONNECT = "connect"
+    CHECKS = "checks"
     TABLES = "tables"
     SCHEMA = "schema"
     PUBLICATION = "publication"
@@ -55,7 +56,7 @@ class Step(Enum):
         return list(Step)[self.number - 2] if self.number > 1 else None
 
 
-CHOOSING_STEPS = (Step.CONNECT, Step.TABLES, Step.SCHEMA, Step.PUBLICATION, Step.REVIEW)
+CHOOSING_STEPS = (Step.CONNECT, Step.CHECKS, Step.TABLES, Step.SCHEMA, Step.PUBLICATION, Step.REVIEW)
 """Steps whose answers are fixed once the subscription has started."""
 
 
@@ -110,6 +111,10 @@ class SavedMigration:
     sync_workers: int
     created_at: datetime
     updated_at: datetime
+    source_provider: str = ""
+    """Whose server the source is by what a person said; empty: as the checks find out."""
+
+    target_provider: str = ""
     started_at: datetime | None = None
     """When the engine was first started; from then on the subscription exists."""
 

@@ -1,4 +1,4 @@
-"""Step 5: what the source publishes, and how updates and deletes name their row."""
+"""Step 6: what the source publishes, and how updates and deletes name their row."""
 
 from __future__ import annotations
 

@@ -20,11 +20,11 @@ def _mark(step: Step, current: Step, furthest: Step) -> tuple[str, str]:
 
 
 def wide_rail(current: Step, furthest: Step) -> Content:
-    """Every step with its number, glyph and word; 97 cells."""
+    """Every step with its number, glyph and word; 111 cells."""
     parts: list[Content] = []
     for step in Step:
         glyph, style = _mark(step, current, furthest)
-        parts.append(Content.styled(f"{step.number} {glyph} {step.title}", style))
+        parts.append(Content.styled(f"{step.number}{glyph} {step.title}", style))
     return Content("  ").join(parts)
 
 

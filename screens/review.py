@@ -1,4 +1,4 @@
-"""Step 6: everything that will be written, before it is."""
+"""Step 7: everything that will be written, before it is."""
 
 from __future__ import annotations
 

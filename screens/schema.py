@@ -1,4 +1,4 @@
-"""Step 4: the chosen tables have to exist on the target."""
+"""Step 5: the chosen tables have to exist on the target."""
 
 from __future__ import annotations
 

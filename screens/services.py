@@ -8,14 +8,14 @@ at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from engine.catalog.planned import PublicationPlan
 from engine.catalog.table import SourceTable
-from engine.checks.finding import Finding
+from engine.checks.report import CheckReport, ServerStart
 from engine.connection.summary import EndpointSummary, ServerSummary
 from engine.cutover.outcome import (
     ComparisonProgress,
@@ -26,6 +26,7 @@ from engine.cutover.outcome import (
 )
 from engine.errors import Failure, Side
 from engine.schema.script import SchemaLook, SchemaScript, ScriptOutcome
+from engine.script.planned import StatementResult
 from engine.view import EngineView
 from screens.migration import SavedMigration
 
@@ -96,8 +97,17 @@ class MigrationServices(Protocol):
     def probe(self, side: Side) -> ServerSummary | Failure:
         """Connect and look (blocking)."""
 
-    def run_checks(self) -> tuple[Finding, ...] | Failure:
-        """Check both servers (blocking)."""
+    def providers(self) -> Mapping[str, str]:
+        """Names of the providers there are advice for, and what they are called."""
+
+    def run_checks(self) -> CheckReport | Failure:
+        """Check both servers, taken for what the migration says they are (blocking)."""
+
+    def apply_fix(self, side: Side, statements: tuple[str, ...]) -> tuple[StatementResult, ...] | Failure:
+        """Run a fix's statements one by one up to the first that is refused (blocking)."""
+
+    def look_for_restart(self, side: Side) -> ServerStart | Failure:
+        """When the server was started (blocking)."""
 
     def list_tables(self) -> tuple[SourceTable, ...] | Failure:
         """Tables of the source that can be chosen (blocking)."""

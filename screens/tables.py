@@ -1,4 +1,4 @@
-"""Step 3: which tables move."""
+"""Step 4: which tables move."""
 
 from __future__ import annotations
 

@@ -27,8 +27,15 @@ def loaded_by(code: str) -> set[str]:
             "import engine.script.planned, engine.roles.planned, engine.roles.migration_role",
             {"psycopg", "textual", "pglast"},
         ),
+        (
+            "import engine.schema.comparison, engine.postsync.checklist",
+            {"psycopg", "textual", "pglast"},
+        ),
         ("import engine.snapshot, engine.feed, engine.view, engine.errors", {"psycopg", "textual"}),
-        ("import screens.live, screens.cutover, screens.connect", {"psycopg", "livesync_tui"}),
+        (
+            "import screens.live, screens.cutover, screens.connect, screens.checks",
+            {"psycopg", "livesync_tui"},
+        ),
         ("import livesync_tui.cli; livesync_tui.cli.build_parser()", {"textual", "psycopg", "rich"}),
         ("import livesync_tui.run_command, livesync_tui.subscription_commands", {"textual"}),
         ("import livesync_tui.check_command, livesync_tui.provider_document", {"textual", "rich"}),

@@ -8,6 +8,8 @@ from engine.checks.extensions import check_extensions
 from engine.checks.finding import Finding, Verdict
 from engine.checks.forecast import check_target_room, check_wal_forecast, database_size_bytes, look_at_wal
 from engine.checks.pair import check_pair
+from engine.checks.report import CheckReport, ServerReport
+from engine.checks.restart import read_start
 from engine.checks.rights import check_rights
 from engine.checks.server import Server, check_server, look_at
 from engine.checks.source import read_source_facts
@@ -18,6 +20,7 @@ from engine.checks.trial import check_one_server, check_replication_connection
 from engine.checks.wal import check_wal
 from engine.connection.endpoint import Endpoint
 from engine.connection.session import open_session
+from engine.providers.detect import detect_provider
 
 _URGENCY = {Verdict.BLOCKS: 0, Verdict.UNKNOWN: 1, Verdict.WARNING: 2, Verdict.OK: 3}
 
@@ -29,8 +32,8 @@ def run_checks(
     sync_workers: int = 4,
     source_provider: str | None = None,
     target_provider: str | None = None,
-) -> tuple[Finding, ...]:
-    """Check both servers over sessions of its own; what blocks comes first, what is good last.
+) -> CheckReport:
+    """Check both servers over sessions of its own.
 
     Takes a second or more.
 
@@ -49,6 +52,7 @@ def run_checks(
     with open_session(source, "check") as source_session, open_session(target, "check") as target_session:
         source_server = look_at(source_session, source, source_provider)
         target_server = look_at(target_session, target, target_provider)
+        servers = _report(source_server), _report(target_server)
         first_look = look_at_wal(source_server)
         size_bytes = database_size_bytes(source_server)
         tables = read_source_tables(source_server)
@@ -67,7 +71,19 @@ def run_checks(
             check_target_room(target_server, size_bytes),
             *check_wal_forecast(source_server, facts, size_bytes, first_look),
         )
-    return tuple(sorted(findings, key=lambda finding: _URGENCY[finding.verdict]))
+    return CheckReport(tuple(sorted(findings, key=lambda finding: _URGENCY[finding.verdict])), *servers)
+
+
+def _report(server: Server) -> ServerReport:
+    taken_for = server.detected
+    own_signs = detect_provider(server.traits) if taken_for.is_override else taken_for
+    return ServerReport(
+        side=server.side,
+        detected=own_signs.provider.title,
+        evidence=own_signs.evidence,
+        named=taken_for.provider.title if taken_for.is_override else "",
+        started_at=read_start(server.session, server.side).started_at,
+    )
 
 
 def _check_target(

@@ -208,7 +208,7 @@ def _begin_copy(
     result = pgconn.get_result()
     expected = pq.ExecStatus.COPY_IN if side is Side.TARGET else pq.ExecStatus.COPY_OUT
     if result is None or result.status != expected:
-        raise _refused(session, result, side, doing)
+        raise _refused(result, side, doing)
 
 
 def _send(target: Session, data: bytes, doing: str, should_stop: Callable[[], bool]) -> bool:
@@ -252,12 +252,12 @@ def _finish(session: Session, side: Side, doing: str, should_stop: Callable[[], 
         if result.status == pq.ExecStatus.FATAL_ERROR:
             failed = result
     if failed is not None:
-        raise _refused(session, failed, side, doing)
+        raise _refused(failed, side, doing)
 
 
-def _refused(session: Session, result: pq.abc.PGresult | None, side: Side, doing: str) -> Exception:
-    while session.pgconn.get_result() is not None:
-        pass
+def _refused(result: pq.abc.PGresult | None, side: Side, doing: str) -> Exception:
+    # What may follow stays unread, nobody uses the session any more. Asking for it would wait inside libpq,
+    # which holds the interpreter meanwhile: for ever, behind a link that lost the server's goodbye.
     if result is None or result.status != pq.ExecStatus.FATAL_ERROR:
         return explain(psycopg.OperationalError("the server answered COPY with something else"), side, doing)
     return explain(psycopg.errors.error_from_result(result), side, doing)

@@ -70,12 +70,25 @@ def run_script(
                 _send(pgconn, steps[len(counts)].data or b"", on_progress, should_stop)
                 continue
             if result.status == pq.ExecStatus.FATAL_ERROR:
-                while pgconn.get_result() is not None:
-                    pass
+                if not _ends_session(result):
+                    _read_to_the_end(pgconn, should_stop)
                 raise psycopg.errors.error_from_result(result)
             counts.append(result.command_tuples or 0)
     except psycopg.Error as error:
         raise explain(error, Side.TARGET, "writing a batch") from None
+
+
+def _ends_session(result: pq.abc.PGresult) -> bool:
+    """Whether nothing follows this error but the end of the connection (PostgreSQL 54.8)."""
+    return result.error_field(pq.DiagnosticField.SEVERITY_NONLOCALIZED) in (b"FATAL", b"PANIC")
+
+
+def _read_to_the_end(pgconn: pq.abc.PGconn, should_stop: Callable[[], bool]) -> None:
+    """Read what follows, never inside libpq: its wait holds the interpreter."""
+    while True:
+        _wait_for_result(pgconn, should_stop)
+        if pgconn.get_result() is None:
+            return
 
 
 def _send(

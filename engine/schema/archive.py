@@ -1,4 +1,4 @@
-"""Takes a schema apart with ``pg_dump -Fc`` and ``pg_restore``: what copies need, and what can wait.
+"""Takes a schema apart with ``pg_dump -Fc`` and ``pg_restore``: what copies need, what can wait, each object.
 
 One pg_dump, so one snapshot of the source. Its archive has a table of contents whose entries carry an id,
 the source's oid of the object and the ids that each depends on; ``pg_restore --section`` tells what belongs
@@ -48,14 +48,14 @@ PG_CLASS = 1259
 
 @dataclass(frozen=True, slots=True)
 class ArchiveEntry:
-    """One object of post-data."""
+    """One object, or what belongs to one: a comment, a default, an attached partition."""
 
     id: int
     """pg_dump's number of it, which says nothing about the order."""
 
     catalog_oid: int
     oid: int
-    """The source's oid of the object in that catalog; 0 where it has none (COMMENT, INDEX ATTACH)."""
+    """The database's oid of the object in that catalog; 0 where it has none (COMMENT, INDEX ATTACH)."""
 
     kind: str
     """pg_dump's word: ``INDEX``, ``CONSTRAINT``, ``FK CONSTRAINT``, ``TRIGGER``, …"""
@@ -69,19 +69,27 @@ class ArchiveEntry:
     dependencies: frozenset[int]
     """Ids of entries, those of pre-data included, that it depends on."""
 
+    @property
+    def has_oid(self) -> bool:
+        """Whether it is an object of its own. ROW SECURITY has the table's oid, in no catalog."""
+        return self.catalog_oid != 0 and self.oid != 0
+
 
 @dataclass(frozen=True, slots=True)
 class SchemaArchive:
-    """The source's schema in two parts."""
+    """A database's schema in two parts."""
 
     pre_data: str
     """A script for psql."""
+
+    pre_entries: tuple[ArchiveEntry, ...]
+    """The same, each object by itself, in an order that works."""
 
     post_data: tuple[ArchiveEntry, ...]
     """In an order that works."""
 
     relations: dict[int, int]
-    """Of each table or view its entry's id and the source's oid."""
+    """Of each table or view its entry's id and the database's oid."""
 
     pg_dump: str
     """Version line of the pg_dump that read it."""
@@ -106,10 +114,10 @@ def dump_archive(endpoint: Endpoint, source_version_number: int) -> SchemaArchiv
         path.write_bytes(archive)
         reader = _Reader(pg_restore, path)
         listed = _LISTED.findall(reader.run("--list"))
-        post_ids = [int(entry[0]) for entry in _LISTED.findall(reader.run("--list", "--section=post-data"))]
         return SchemaArchive(
             pre_data=for_any_target(reader.run("--section=pre-data", "--file=-"), pg_restore),
-            post_data=tuple(_entries(reader, post_ids)),
+            pre_entries=tuple(_entries(reader, reader.ids("pre-data"))),
+            post_data=tuple(_entries(reader, reader.ids("post-data"))),
             relations={int(entry): int(oid) for entry, catalog, oid in listed if int(catalog) == PG_CLASS},
             pg_dump=pg_dump.version_line,
         )
@@ -150,6 +158,10 @@ class _Reader:
                 )
             )
         return finished.stdout
+
+    def ids(self, section: str) -> list[int]:
+        """The entries of a section, in their order."""
+        return [int(entry) for entry, _, _ in _LISTED.findall(self.run("--list", f"--section={section}"))]
 
     def entries(self, ids: Sequence[int]) -> str:
         """The script of some entries, in that order, each with its header."""

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeGuard
 
 import pglast
 from pglast import ast, parser
-from pglast.enums import VariableSetKind
+from pglast.enums import AlterTableType, DropBehavior, VariableSetKind
 
+from engine.catalog.table import quote_identifier
 from engine.errors import Failure, Retry, UsageError
 
 _COMMENT = re.compile(r"^[ \t]*--[ \t]*(.*?)[ \t]*$", re.M)
@@ -22,6 +23,15 @@ _COMMENT = re.compile(r"^[ \t]*--[ \t]*(.*?)[ \t]*$", re.M)
 _CHANGES_ROLE = ("role", "session_authorization")
 
 _ENCODING = "client_encoding"
+
+_DROPS_OF_A_TABLE = (
+    AlterTableType.AT_DropColumn,
+    AlterTableType.AT_DropConstraint,
+    AlterTableType.AT_DropIdentity,
+)
+_DROPS_OF_A_DOMAIN = "X"
+
+_NAMED_NOT_NULL = ("CONSTRAINT", None, "NOT", "NULL_P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +72,13 @@ def split_script(text: str) -> tuple[ScriptUnit, ...]:
     """
     units: list[ScriptUnit] = []
     opened: _Statement | None = None
+    opened_line = 0
     comment = ""
     previous_end = 0
+    line, counted_to = 1, 0
     for statement in _statements(text):
-        line = _line_of(text, statement.start)
+        line += text.count("\n", counted_to, statement.start)
+        counted_to = statement.start
         node = statement.node
         if opened is None:
             comments = _COMMENT.findall(text[previous_end : statement.start])
@@ -79,26 +92,26 @@ def split_script(text: str) -> tuple[ScriptUnit, ...]:
         if isinstance(node, ast.VariableSetStmt) and node.name == _ENCODING:
             continue
         if opened is None and _begins_other_role(node):
-            opened = statement
+            opened, opened_line = statement, line
             continue
         if opened is not None:
             if not _ends_other_role(node):
                 continue
-            start = opened.start
+            start, first_line = opened.start, opened_line
             opened = None
         else:
-            start = statement.start
+            start, first_line = statement.start, line
         units.append(
             ScriptUnit(
                 comment,
                 text[start : statement.end],
-                _line_of(text, start),
+                first_line,
                 isinstance(node, ast.GrantRoleStmt) and bool(node.is_grant),
             )
         )
     if opened is not None:
         raise _refusal(
-            f"Line {_line_of(text, opened.start)}: SET ROLE has no RESET ROLE after it",
+            f"Line {opened_line}: SET ROLE has no RESET ROLE after it",
             "Add RESET ROLE after the statements that are meant for that role",
         )
     return tuple(units)
@@ -160,3 +173,96 @@ def password_literals(text: str) -> list[tuple[int, int]] | None:
         for word, value in itertools.pairwise(tokens)
         if word.name == "PASSWORD" and value.name in ("SCONST", "USCONST")
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Drops:
+    """What a statement would drop or empty."""
+
+    names: tuple[str, ...]
+    """With their schemas, quoted for display; a column or constraint after its table."""
+
+    is_cascade: bool
+    """Whether more than these would go."""
+
+
+def drops_of(statement: str) -> Drops | None:
+    """What one statement drops by its own words; None when nothing.
+
+    What the code of a DO block or a function drops cannot be seen.
+    """
+    try:
+        nodes = [raw.stmt for raw in pglast.parse_sql(statement)]
+    except parser.ParseError:
+        return None
+    names: list[str] = []
+    is_cascade = False
+    for node in nodes:
+        if isinstance(node, ast.DropStmt):
+            names += [_quoted(_strings(one)) for one in node.objects or ()]
+        elif isinstance(node, ast.TruncateStmt):
+            names += [_quoted(_relation(one)) for one in node.relations or ()]
+        elif isinstance(node, ast.AlterTableStmt):
+            for command in node.cmds or ():
+                if command.subtype in _DROPS_OF_A_TABLE:
+                    names.append(_quoted([*_relation(node.relation), command.name]))
+                    is_cascade |= command.behavior == DropBehavior.DROP_CASCADE
+        elif isinstance(node, ast.AlterDomainStmt) and node.subtype == _DROPS_OF_A_DOMAIN:
+            names.append(_quoted([*_strings(node.typeName), str(node.name)]))
+        elif type(node).__name__.startswith("Drop"):
+            names.append(" ".join(statement.split()))
+        else:
+            continue
+        is_cascade |= getattr(node, "behavior", None) == DropBehavior.DROP_CASCADE
+    return Drops(tuple(names), is_cascade) if names else None
+
+
+def _strings(node: object) -> list[str]:
+    """The parts of a name, wherever the grammar puts them."""
+    if isinstance(node, ast.String):
+        return [str(node.sval)]
+    if isinstance(node, ast.TypeName):
+        return _strings(node.names)
+    if isinstance(node, ast.ObjectWithArgs):
+        return _strings(node.objname)
+    return [part for one in node for part in _strings(one)] if isinstance(node, tuple) else []
+
+
+def _relation(node: ast.RangeVar | None) -> list[str]:
+    assert node is not None
+    return [str(part) for part in (node.schemaname, node.relname) if part]
+
+
+def _quoted(parts: Iterable[str]) -> str:
+    return ".".join(map(quote_identifier, parts))
+
+
+def canonical(statement: str, *, without_not_null_names: bool = False) -> str:
+    """A statement without comments and with one space between words, to compare it with another.
+
+    Args:
+        statement: One or more.
+        without_not_null_names: Leave the names of NOT NULL constraints out. PostgreSQL before 18 keeps none.
+
+    Returns:
+        The statement as it is where it cannot be read.
+    """
+    try:
+        tokens = [token for token in parser.scan(statement) if "COMMENT" not in token.name]
+    except (parser.ParseError, UnicodeEncodeError):
+        return statement
+    words = [statement[token.start : token.end + 1] for token in tokens]
+    if without_not_null_names:
+        length = len(_NAMED_NOT_NULL)
+        kept: list[str] = []
+        position = 0
+        while position < len(words):
+            names = [token.name for token in tokens[position : position + length]]
+            if len(names) == length and all(
+                wanted in (None, name) for wanted, name in zip(_NAMED_NOT_NULL, names, strict=True)
+            ):
+                position += 2
+            kept.append(words[position])
+            position += 1
+        words = kept
+    return " ".join(words)

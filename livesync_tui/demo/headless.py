@@ -110,7 +110,7 @@ def _step(text: str) -> None:
 
 
 def _check(source: Endpoint, target: Endpoint) -> bool:
-    findings = run_checks(source, target)
+    findings = run_checks(source, target).findings
     counts = {verdict: sum(1 for item in findings if item.verdict is verdict) for verdict in Verdict}
     _step("Checks: " + ", ".join(f"{count} {verdict.value}" for verdict, count in counts.items() if count))
     for finding in findings:

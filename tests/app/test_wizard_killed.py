@@ -113,7 +113,8 @@ def test_killed_and_started_again(
     terminal = Terminal(source_db, target_db, tmp_path)
     try:
         terminal.wait_for("Which database is moved")
-        terminal.press(NEXT, then="45 checks")
+        terminal.press(NEXT, then="Ready for Checks")
+        terminal.press(NEXT, then="Ready for Tables")
         terminal.press(NEXT, then="11 of 11 tables chosen")
         terminal.press(NEXT, then="lines by pg_dump")
         terminal.press(BACK_TAB, BACK_TAB, ENTER, then="wait for the rows: Start builds them")

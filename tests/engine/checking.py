@@ -39,7 +39,7 @@ def checked(source: Endpoint, target: Endpoint, *, sync_workers: int = 4) -> Fin
     with pytest.MonkeyPatch.context() as patch:
         # How much WAL is written meanwhile is asked by one test only, which writes some.
         patch.setattr("engine.checks.forecast.LOOK_SECONDS", 0.0)
-        findings = run_checks(source, target, sync_workers=sync_workers)
+        findings = run_checks(source, target, sync_workers=sync_workers).findings
     order = [Verdict.BLOCKS, Verdict.UNKNOWN, Verdict.WARNING, Verdict.OK]
     urgency = [order.index(finding.verdict) for finding in findings]
     assert urgency == sorted(urgency), "what blocks comes first"

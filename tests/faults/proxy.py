@@ -31,6 +31,7 @@ class Proxy:
 
     A stalled direction keeps its bytes where they are and passes them on after :meth:`heal`. A half-open
     connection acknowledges bytes and throws them away; it stays so for good, only new ones are sound again.
+    While ``loses_ends`` is set, the other side never hears that one has closed its end.
     """
 
     def __init__(self, server_port: int) -> None:
@@ -43,6 +44,7 @@ class Proxy:
         self._dropping: frozenset[Way] = frozenset()
         self._refusing = False
         self._closing = threading.Event()
+        self.loses_ends = False
         self.accepted = 0
         """Connections so far, for finding busy loops."""
 
@@ -163,6 +165,8 @@ class _Link:
                 if not data:
                     return  # An end that is dropped as well: the other side never hears of it.
                 continue
+            if not data and self._proxy.loses_ends:
+                return
             if not data or not self._forward(taker, data):
                 self._shut(taker)
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from engine.lsn import parse_lsn
 from engine.snapshot import TableState
 from tests.conftest import Database
+from tests.faults.migrating import all_ready
 from tests.faults.proxy import Way
+from tests.faults.running import RunProcess
 from tests.faults.watched import DIRECTIONS, SLOTS, Watched, Ways, Writes, name_of, pace
 from tests.waiting import wait_until
 
@@ -182,3 +185,29 @@ def test_a_table_whose_own_slot_lost_its_wal_is_set_aside_with_words_and_can_be_
         migration.engine.retry(item.source_oid)
         wait_until(lambda: not migration.snapshot.tables_set_aside, describe=lambda: migration.snapshot)
         migration.finish(writes)
+
+
+def test_a_goodbye_whose_end_is_lost_holds_up_nobody(
+    source: Database, target: Database, ways: Ways, tmp_path: Path
+) -> None:
+    waiting = (
+        "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        " and application_name ~ '^livesync-tui copy '"
+    )
+    log = tmp_path / "log"
+    # A process of its own: were it held up, its proxies and this test would be too.
+    with (
+        target.connect(autocommit=False) as locker,
+        RunProcess(source, target, log, target_conninfo=ways.to_target.conninfo(target.conninfo)) as process,
+    ):
+        locker.execute("lock table item in share mode")
+        wait_until(lambda: target.query(waiting), describe=log.read_text)
+        ways.to_target.loses_ends = True
+        ((ended,),) = target.query(waiting)
+        target.query("select pg_terminate_backend(%s)", [ended])
+        wait_until(lambda: [(ended,)] != target.query(waiting) != [], describe=log.read_text)
+        ways.to_target.loses_ends = False
+        locker.rollback()
+        wait_until(lambda: all_ready(target), timeout_seconds=150, describe=log.read_text)
+        assert process.terminate() == 0, log.read_text()
+    assert target.query("select count(*) from item") == source.query("select count(*) from item")

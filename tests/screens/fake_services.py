@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event as Signal
 
 from engine.catalog.planned import PlannedStatement, PublicationPlan
 from engine.catalog.table import ReplicaIdentity, SourceTable, TableKind, TableName
-from engine.checks.finding import Finding, Verdict
+from engine.checks.finding import Finding, Verdict, by_hand, ok, trouble
+from engine.checks.report import CheckReport, ServerReport, ServerStart
 from engine.connection.summary import EndpointSummary, ServerSummary
 from engine.cutover.outcome import (
     ComparisonProgress,
@@ -19,7 +21,9 @@ from engine.cutover.outcome import (
     WriteActivity,
 )
 from engine.errors import Failure, Side
+from engine.providers.fix import Fix
 from engine.schema.script import SchemaLook, SchemaScript, ScriptOutcome, WaitingObjects
+from engine.script.planned import Outcome, StatementResult
 from engine.snapshot import (
     CopyRate,
     CopyTotal,
@@ -35,6 +39,16 @@ from screens.migration import CutoverRecord, SavedMigration, Step
 
 NOW = datetime(2026, 11, 21, 2, 30, 0, tzinfo=UTC)
 MONOTONIC_SECONDS = 10_000.0
+STARTED_AT = NOW - timedelta(days=40)
+"""When both servers were started."""
+
+PROVIDERS = {
+    "self_hosted": "Self-hosted PostgreSQL",
+    "aurora": "Amazon Aurora PostgreSQL",
+    "neon": "Neon",
+    "rds": "Amazon RDS for PostgreSQL",
+    "tiger": "Tiger Cloud",
+}
 
 HOSTILE_NAMES = (
     "w[/]x",
@@ -123,19 +137,82 @@ def server_summary(side: Side) -> ServerSummary:
 def good_findings() -> tuple[Finding, ...]:
     """Checks that pass, one with a warning."""
     return (
-        Finding("wal_level", Side.SOURCE, Verdict.OK, "logical"),
-        Finding("max_replication_slots", Side.SOURCE, Verdict.OK, "30, 28 free"),
-        Finding(
+        trouble(
             "wal_sender_timeout",
             Side.SOURCE,
             Verdict.WARNING,
-            "60 s",
-            "A slow link may end the replication connection; it is opened again by itself.",
-            "ALTER SYSTEM SET wal_sender_timeout = 0; SELECT pg_reload_conf();",
+            "10 s",
+            "A slow link may end the replication connection; it is opened again by itself",
+            remedy=Fix(sql=("alter role mover set wal_sender_timeout = '60000'",), applicable=True),
         ),
-        Finding("target_is_primary", Side.TARGET, Verdict.OK, "primary"),
-        Finding("create_schema", Side.TARGET, Verdict.OK, "allowed"),
+        ok("provider", Side.SOURCE, "Amazon RDS for PostgreSQL: settings rds.extensions"),
+        ok("wal_level", Side.SOURCE, "logical"),
+        ok("max_replication_slots", Side.SOURCE, "30, 28 free"),
+        ok("standby", Side.TARGET, "a primary"),
+        ok("create_schema", Side.TARGET, "allowed"),
     )
+
+
+WAL_LEVEL_BLOCKS = trouble(
+    "wal_level",
+    Side.SOURCE,
+    Verdict.BLOCKS,
+    "replica",
+    "Without wal_level = logical the WAL lacks what is needed to replicate row changes",
+    remedy=Fix(
+        sql=("alter system set wal_level = 'logical'",),
+        applicable=True,
+        needs_restart=True,
+        restart="Restart the server · systemctl restart postgresql",
+    ),
+)
+"""What SQL can fix, and counts after a restart."""
+
+PARAMETER_GROUP_BLOCKS = trouble(
+    "max_replication_slots",
+    Side.SOURCE,
+    Verdict.BLOCKS,
+    "10, 0 free",
+    "Each table that is being copied needs a slot",
+    remedy=Fix(
+        console="RDS console › Parameter groups › your group › max_replication_slots = 20",
+        cli="aws rds modify-db-parameter-group --db-parameter-group-name GROUP …",
+        words="The default parameter group cannot be changed; make one of your own",
+        needs_restart=True,
+        restart="Reboot the instance · aws rds reboot-db-instance --db-instance-identifier shop",
+    ),
+)
+"""What only the provider's console or command can fix."""
+
+NO_ROOM_BLOCKS = trouble(
+    "target_empty",
+    Side.TARGET,
+    Verdict.BLOCKS,
+    "2 tables with rows: public.customers, public.orders",
+    "Rows of the source would meet rows that are there already",
+    remedy=by_hand("Empty these tables, or migrate into another database"),
+)
+"""What a person has to see to."""
+
+
+def check_report(*findings: Finding, **changes: object) -> CheckReport:
+    """A report on a server of RDS and one of Tiger Cloud; of two findings of a name the worse counts."""
+    order = [Verdict.BLOCKS, Verdict.UNKNOWN, Verdict.WARNING, Verdict.OK]
+    by_name: dict[tuple[Side, str], Finding] = {}
+    for finding in sorted(findings, key=lambda finding: order.index(finding.verdict)):
+        by_name.setdefault((finding.side, finding.check), finding)
+    report = CheckReport(
+        tuple(by_name.values()),
+        ServerReport(
+            Side.SOURCE,
+            "Amazon RDS for PostgreSQL",
+            ("host shop.c9akciq32.eu-west-1.rds.amazonaws.com", "settings rds.extensions and 19 more"),
+            "",
+            STARTED_AT,
+        ),
+        ServerReport(Side.TARGET, "Tiger Cloud", ("role tsdbadmin",), "", STARTED_AT),
+    )
+    return replace(report, **changes)  # type: ignore[arg-type]
 
 
 def progress(table: SourceTable, state: TableState, **changes: object) -> TableProgress:
@@ -362,7 +439,17 @@ class FakeServices:
     probes: dict[Side, ServerSummary | Failure] = field(
         default_factory=lambda: {side: server_summary(side) for side in Side}
     )
-    findings: tuple[Finding, ...] | Failure = field(default_factory=good_findings)
+    report: CheckReport | Failure = field(default_factory=lambda: check_report(*good_findings()))
+    checks_wait_for: Signal | None = None
+    """What holds the checks until it is set."""
+
+    after_fix: CheckReport | None = None
+    """What the checks find once a fix was applied; None: the same as before."""
+
+    refuses: str = ""
+    """What the server says to every statement of a fix; empty: it runs them."""
+
+    starts: list[ServerStart | Failure] = field(default_factory=list)
     tables: tuple[SourceTable, ...] | Failure = field(default_factory=shop_tables)
     missing: tuple[TableName, ...] | Failure = ()
     waiting: WaitingObjects | None = None
@@ -470,8 +557,26 @@ class FakeServices:
     def probe(self, side: Side) -> ServerSummary | Failure:
         return self.probes[side]
 
-    def run_checks(self) -> tuple[Finding, ...] | Failure:
-        return self.findings
+    def providers(self) -> Mapping[str, str]:
+        return PROVIDERS
+
+    def run_checks(self) -> CheckReport | Failure:
+        self.calls.append("run checks")
+        if self.checks_wait_for is not None:
+            self.checks_wait_for.wait()
+        return self.report
+
+    def apply_fix(self, side: Side, statements: tuple[str, ...]) -> tuple[StatementResult, ...] | Failure:
+        self.calls.append(f"fix the {side.value}: {'; '.join(statements)}")
+        if self.refuses:
+            return (StatementResult(statements[0], statements[0], Outcome.REFUSED, self.refuses, "42501"),)
+        if self.after_fix is not None:
+            self.report = self.after_fix
+        return tuple(StatementResult(sql, sql, Outcome.APPLIED) for sql in statements)
+
+    def look_for_restart(self, side: Side) -> ServerStart | Failure:
+        self.calls.append(f"look for the restart of the {side.value}")
+        return self.starts.pop(0) if self.starts else ServerStart(STARTED_AT, ())
 
     def list_tables(self) -> tuple[SourceTable, ...] | Failure:
         return self.tables

@@ -10,9 +10,11 @@ from textual.pilot import Pilot
 
 from engine.catalog.planned import PlannedStatement, PublicationPlan
 from engine.catalog.table import TableName
-from engine.checks.finding import Finding, Verdict
+from engine.checks.finding import Verdict, trouble
+from engine.checks.report import CheckReport, ServerReport
 from engine.cutover.outcome import SequenceOutcome, TableComparison, WriteActivity
 from engine.errors import Failure, Side
+from engine.providers.fix import Fix
 from engine.schema.script import SchemaScript, ScriptOutcome
 from engine.snapshot import Event, Phase, Severity, TableState
 from screens.live import LiveScreen
@@ -20,6 +22,7 @@ from screens.migration import Step
 from tests.screens.fake_services import (
     HOSTILE_NAMES,
     NOW,
+    STARTED_AT,
     FakeEngine,
     FakeServices,
     finished_migration,
@@ -38,7 +41,10 @@ _MOVING_SHOWN = r"one\ntwo\x1b[31mthree\u202efour"
 
 def _hostile(services: FakeServices, said: str) -> FakeServices:
     """Put ``said`` wherever text that is not ours comes from."""
-    services.findings = (Finding(said, Side.SOURCE, Verdict.BLOCKS, said, said, said),)
+    fix = Fix(said, (said,), True, said, said, True, said)
+    findings = tuple(trouble(said, side, Verdict.BLOCKS, said, said, remedy=fix) for side in Side)
+    servers = [ServerReport(side, said, (said,), said, STARTED_AT) for side in Side]
+    services.report = CheckReport(findings, servers[0], servers[1])
     services.missing = (TableName("public", said),)
     services.script = SchemaScript(f"-- {said}", said)
     services.outcome = ScriptOutcome(False, 3, said)
@@ -67,6 +73,8 @@ def _named(step: Step, said: str) -> FakeServices:
     _hostile(services, said)
     if step in (Step.LIVE, Step.CUTOVER):
         services.engine = services.next_engine
+    if step is Step.CONNECT:
+        services.probes[Side.SOURCE] = Failure(said, said, said)
     return services
 
 

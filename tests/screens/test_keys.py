@@ -16,6 +16,7 @@ from screens.modals.confirm_name import ConfirmNameModal
 from screens.modals.failure import FailureModal
 from screens.modals.help import HelpModal
 from screens.modals.password import PasswordModal
+from screens.modals.provider import ProviderModal
 from screens.modals.text import TextModal
 from screens.wizard import WizardScreen
 
@@ -28,6 +29,7 @@ _MODALS: tuple[type[Screen[object]], ...] = (
     ConfirmNameModal,
     LeaveModal,
     PasswordModal,
+    ProviderModal,
 )
 _OURS = (MigrationApp, WizardScreen, *_SCREENS.values(), *_MODALS)
 

@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 
 from livesync_tui.app import MigrationApp, build_app
 from livesync_tui.saved import SavedMigrations
+from screens.checks import ChecksScreen
 from screens.cutover import CutoverScreen
 from screens.done import DoneScreen
 from screens.live import LiveScreen
@@ -101,8 +102,10 @@ def test_a_database_is_moved_under_live_writes_with_a_break_in_between(
     async def until_live(app: MigrationApp) -> None:
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.press("ctrl+n")
-            await _until(pilot, lambda: "checks:" in shown(app))
-            await next_is_on(pilot)
+            await _until(pilot, lambda: "Ready for Checks" in shown(app))
+            await pilot.press("ctrl+n")
+            await on(pilot, ChecksScreen)
+            await _until(pilot, lambda: "Ready for Tables" in shown(app))
             await pilot.press("ctrl+n")
             await on(pilot, TablesScreen)
             await next_is_on(pilot)

@@ -40,6 +40,17 @@ def test_what_is_written_is_read_back(saved: SavedMigrations, migration: SavedMi
     assert saved.read_all() == ((migration,), ())
 
 
+def test_a_file_from_before_providers_could_be_named_is_read(saved: SavedMigrations) -> None:
+    migration = shop_migration(Step.TABLES, source_provider="rds", target_provider="tiger")
+    saved.write(migration)
+    assert saved.read(migration.id) == migration
+    path = saved.folder(migration.id) / "migration.json"
+    document = json.loads(path.read_text())
+    del document["source_provider"], document["target_provider"]
+    path.write_text(json.dumps(document))
+    assert saved.read(migration.id) == replace(migration, source_provider="", target_provider="")
+
+
 def test_folders_and_files_are_their_owner_s_only(saved: SavedMigrations) -> None:
     before = os.umask(0)
     try:

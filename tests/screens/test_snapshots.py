@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from threading import Event as Signal
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from engine.catalog.table import TableName
-from engine.checks.finding import Finding, Verdict
+from engine.checks.finding import Verdict, trouble
 from engine.cutover.outcome import RowDifference, TableComparison, WriteActivity
 from engine.errors import Failure, Retry, Side
+from engine.providers.fix import Fix
 from engine.schema.script import ScriptOutcome
 from engine.snapshot import CopyTotal, Event, Phase, Severity, TableState
 from livesync_tui.theme import NIGHT, SIXTEEN_COLOURS
@@ -22,9 +24,13 @@ from screens import wizard
 from screens.migration import Step
 from tests.screens.fake_services import (
     MONOTONIC_SECONDS,
+    NO_ROOM_BLOCKS,
     NOW,
+    PARAMETER_GROUP_BLOCKS,
+    WAL_LEVEL_BLOCKS,
     FakeEngine,
     FakeServices,
+    check_report,
     copying_snapshot,
     finished_migration,
     good_findings,
@@ -35,7 +41,7 @@ from tests.screens.fake_services import (
     shop_tables,
     snapshot,
 )
-from tests.screens.scenario import LARGE, SMALL, WizardForTests, settle
+from tests.screens.scenario import LARGE, SMALL, WizardForTests, settle, shown
 
 SnapCompare = Callable[..., bool]
 Size = tuple[int, int]
@@ -93,21 +99,13 @@ def test_start_when_nothing_can_be_read(snap_compare: SnapCompare) -> None:
 
 @sizes
 def test_connect(snap_compare: SnapCompare, size: Size) -> None:
-    """Both servers tested, one warning."""
+    """Both servers tested; Next has the focus."""
     assert snap_compare(_at(Step.CONNECT), terminal_size=size, run_before=_then("enter"))
 
 
 def test_connect_empty(snap_compare: SnapCompare) -> None:
     """Before anything is pasted."""
     assert snap_compare(_at(Step.CONNECT, strings={}), run_before=_then())
-
-
-def test_connect_with_a_check_that_blocks(snap_compare: SnapCompare) -> None:
-    """Next is off, and the blocking finding is on top."""
-    block = Finding(
-        "wal_level", Side.SOURCE, Verdict.BLOCKS, "replica", "Changes are not in the WAL", "Restart"
-    )
-    assert snap_compare(_at(Step.CONNECT, findings=(*good_findings(), block)), run_before=_then("enter"))
 
 
 def test_connect_when_a_server_refuses(snap_compare: SnapCompare) -> None:
@@ -117,6 +115,93 @@ def test_connect_when_a_server_refuses(snap_compare: SnapCompare) -> None:
         "The target refused the password", 'password authentication failed for user "tsdbadmin"', "Check it"
     )
     assert snap_compare(app, run_before=_then("enter"))
+
+
+@sizes
+def test_checks(snap_compare: SnapCompare, size: Size) -> None:
+    """A warning that SQL can mend; Next is on."""
+    assert snap_compare(_at(Step.CHECKS), terminal_size=size, run_before=_then())
+
+
+@sizes
+def test_checks_while_they_run(snap_compare: SnapCompare, size: Size) -> None:
+    """Nothing is known yet."""
+    end = Signal()
+    app = _at(Step.CHECKS, checks_wait_for=end)
+
+    async def until_said(pilot: Pilot[Any]) -> None:
+        while "running the checks" not in shown(app):
+            await pilot.pause(0.02)
+
+    try:
+        assert snap_compare(app, terminal_size=size, run_before=until_said)
+    finally:
+        end.set()
+
+
+@sizes
+def test_checks_that_block(snap_compare: SnapCompare, size: Size) -> None:
+    """Three that block, one of which SQL can fix; restarts are waited for."""
+    blocking = (WAL_LEVEL_BLOCKS, PARAMETER_GROUP_BLOCKS, NO_ROOM_BLOCKS)
+    app = _at(Step.CHECKS, report=check_report(*blocking, *good_findings()[:2]))
+    assert snap_compare(app, terminal_size=size, run_before=_then())
+
+
+def test_checks_fixed_by_the_console(snap_compare: SnapCompare) -> None:
+    """Where to click, what to run, how to restart."""
+    app = _at(Step.CHECKS, report=check_report(PARAMETER_GROUP_BLOCKS, *good_findings()))
+    assert snap_compare(app, run_before=_then())
+
+
+@sizes
+def test_checks_at_their_worst(snap_compare: SnapCompare, size: Size) -> None:
+    """Many that block, with names and messages that would draw over everything."""
+    nasty = "w[/]x [red]y[/red] \x1b[31m\x1b[2J\u202e語言\r\nנ " + "x" * 63
+    fix = Fix(nasty, (f'grant select on "{nasty}" to "{nasty}"',), False, nasty, nasty, True, nasty)
+    findings = [
+        trouble(f"check_{number}", side, Verdict.BLOCKS, nasty, nasty, remedy=fix)
+        for number in range(12)
+        for side in Side
+    ]
+    report = check_report(*findings)
+    server = replace(report.source, detected=nasty, evidence=(nasty,), named=nasty)
+    report = replace(report, source=server, target=replace(server, side=Side.TARGET, named=""))
+    assert snap_compare(_at(Step.CHECKS, report=report), terminal_size=size, run_before=_then())
+
+
+@sizes
+def test_checks_that_could_not_run(snap_compare: SnapCompare, size: Size) -> None:
+    """The server's words, and how to go on."""
+    failure = Failure(
+        "Nothing answers at the address of the source",
+        'connection to server at "db1.internal", port 5432 failed: Connection refused',
+        "Check host and port, and that the server runs and listens there",
+        retry=Retry.TIMED,
+    )
+    assert snap_compare(_at(Step.CHECKS, report=failure), terminal_size=size, run_before=_then())
+
+
+def test_checks_ask_before_a_fix(snap_compare: SnapCompare) -> None:
+    """The exact statement, as whom and where; the safe answer has the focus."""
+    app = _at(Step.CHECKS, report=check_report(WAL_LEVEL_BLOCKS))
+    assert snap_compare(app, run_before=_then("x"))
+
+
+def test_checks_after_a_fix_that_needs_a_restart(snap_compare: SnapCompare) -> None:
+    """What ran, and what is waited for."""
+    app = _at(Step.CHECKS, report=check_report(WAL_LEVEL_BLOCKS, *good_findings()))
+    assert snap_compare(app, run_before=_then("x", "right", "enter"))
+
+
+def test_checks_whose_fix_was_refused(snap_compare: SnapCompare) -> None:
+    """The refusal on the gate line, the server's words at the finding."""
+    app = _at(Step.CHECKS, report=check_report(WAL_LEVEL_BLOCKS), refuses="permission denied")
+    assert snap_compare(app, run_before=_then("x", "right", "enter"))
+
+
+def test_checks_ask_whose_servers(snap_compare: SnapCompare) -> None:
+    """Both sides beside each other."""
+    assert snap_compare(_at(Step.CHECKS), run_before=_then("p"))
 
 
 @sizes
@@ -272,20 +357,26 @@ def test_live_table_details(snap_compare: SnapCompare) -> None:
     assert snap_compare(_live(copying_snapshot()), run_before=_then("enter"))
 
 
-@pytest.mark.parametrize("step", [Step.CONNECT, Step.LIVE, Step.CUTOVER], ids=lambda step: step.value)
+@pytest.mark.parametrize(
+    "step", [Step.CONNECT, Step.CHECKS, Step.LIVE, Step.CUTOVER], ids=lambda step: step.value
+)
 def test_sixteen_colours(snap_compare: SnapCompare, step: Step) -> None:
     """The terminal's own colours."""
-    engine = None if step is Step.CONNECT else FakeEngine(_worst() if step is Step.LIVE else ready_snapshot())
+    is_before = step.number < Step.LIVE.number
+    engine = None if is_before else FakeEngine(_worst() if step is Step.LIVE else ready_snapshot())
     keys = ("enter",) if step is Step.CONNECT else ()
     assert snap_compare(_at(step, SIXTEEN_COLOURS, engine=engine), run_before=_then(*keys))
 
 
-@pytest.mark.parametrize("step", [Step.TABLES, Step.LIVE, Step.CUTOVER], ids=lambda step: step.value)
+@pytest.mark.parametrize(
+    "step", [Step.CHECKS, Step.TABLES, Step.LIVE, Step.CUTOVER], ids=lambda step: step.value
+)
 def test_no_colour(snap_compare: SnapCompare, monkeypatch: pytest.MonkeyPatch, step: Step) -> None:
     """With NO_COLOR, focus is reverse and states are words."""
     monkeypatch.setenv("NO_COLOR", "1")
-    engine = FakeEngine(_worst() if step is Step.LIVE else ready_snapshot())
-    assert snap_compare(_at(step, engine=None if step is Step.TABLES else engine), run_before=_then())
+    is_before = step.number < Step.LIVE.number
+    engine = None if is_before else FakeEngine(_worst() if step is Step.LIVE else ready_snapshot())
+    assert snap_compare(_at(step, engine=engine), run_before=_then())
 
 
 @sizes

@@ -8,6 +8,7 @@ from textual.pilot import Pilot
 
 from engine.catalog.table import TableName
 from engine.errors import Failure, Side
+from screens.checks import ChecksScreen
 from screens.connect import ConnectScreen
 from screens.cutover import CutoverScreen
 from screens.done import DoneScreen
@@ -44,7 +45,12 @@ def test_a_whole_migration_can_be_walked_by_keys() -> None:
         assert "hunter2" not in shown(app)
         # The first Next tests both, the second goes on.
         await press(pilot, "ctrl+n")
-        assert "5 checks" in shown(app)
+        assert "Ready for Checks" in shown(app)
+        assert "run checks" not in services.calls
+        await press(pilot, "ctrl+n")
+
+        assert isinstance(app.step, ChecksScreen)
+        assert "6 checks: 1 warning, 5 ok" in shown(app)
         await press(pilot, "ctrl+n")
 
         assert isinstance(app.step, TablesScreen)
@@ -167,12 +173,12 @@ def test_digits_jump_only_to_steps_that_were_visited_and_are_open() -> None:
     services = FakeServices(migration=shop_migration(Step.SCHEMA))
 
     async def walk(pilot: Pilot[Any], app: WizardForTests) -> None:
-        await press(pilot, "3")
+        await press(pilot, "4")
         assert isinstance(app.step, TablesScreen)
-        await press(pilot, "6")
+        await press(pilot, "7")
         assert isinstance(app.step, TablesScreen)
         assert services.migration.furthest_step is Step.SCHEMA
-        await press(pilot, "4")
+        await press(pilot, "5")
         assert isinstance(app.step, SchemaScreen)
 
     play(walk, services, Step.SCHEMA)
@@ -183,7 +189,7 @@ def test_answers_are_closed_once_replication_has_started() -> None:
     services.engine = services.next_engine
 
     async def walk(pilot: Pilot[Any], app: WizardForTests) -> None:
-        await press(pilot, "3")
+        await press(pilot, "4")
         assert isinstance(app.step, LiveScreen)
         assert "Tables is closed" in shown(app)
 

@@ -25,16 +25,17 @@ from tests.engine.test_privileges import (  # noqa: F401
 )
 from tests.engine.test_roles import apply, endpoints, make_roles, only, plan
 
-pytestmark = pytest.mark.versions
-
-_PAIRS = [(13, 15), (14, 18), (16, 15), (18, 16), (18, 18)]
-
-
-@pytest.fixture(scope="session", params=_PAIRS, ids=lambda pair: f"{pair[0]} to {pair[1]}")
-def versions(request: pytest.FixtureRequest) -> tuple[int, int]:
-    """Major versions of source and target; here 15, the oldest target, is one."""
-    source, target = request.param
-    return source, target
+# Pairs of their own: 15, the oldest target, is one of them.
+pytestmark = [
+    pytest.mark.versions,
+    pytest.mark.parametrize(
+        "versions",
+        [(13, 15), (14, 18), (16, 15), (18, 16), (18, 18)],
+        ids=lambda pair: f"{pair[0]} to {pair[1]}",
+        indirect=True,
+        scope="session",
+    ),
+]
 
 
 _ATTRIBUTES = """
