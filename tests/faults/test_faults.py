@@ -320,6 +320,8 @@ def test_a_role_that_lost_replication_is_told_so_and_goes_on_once_it_has_the_rig
 ) -> None:
     with limited_migration(source, target, limited) as migration, Writes(source) as writes:
         migration.wait_ready()
+        # A table is ready a moment before its own slot is dropped, which needs the right too.
+        wait_until(lambda: source.query(SLOTS) == [("live_sync_test", True)], describe=migration.slots)
         source.execute(f"alter role {user_of(limited[0])} noreplication")
         end = "select pg_terminate_backend(active_pid) from pg_replication_slots where active"
         source.query(end)
