@@ -22,6 +22,8 @@ from screens.modals.confirm import LeaveModal
 from screens.publication import PublicationScreen
 from screens.report import after_exit_text, leaving_text
 from screens.review import ReviewScreen
+from screens.rights import RightsScreen
+from screens.roles import RolesScreen
 from screens.schema import SchemaScreen
 from screens.services import MigrationServices
 from screens.start import StartScreen
@@ -31,7 +33,7 @@ from screens.wizard import LeaveRequested, StepRequested, WizardScreen
 _WATCH_TERMINAL_SECONDS = 3.0
 """A terminal that is gone makes Textual's input thread spin at full speed, so it is noticed soon."""
 
-NARROW_BELOW_COLUMNS = 113
+NARROW_BELOW_COLUMNS = 100
 """The rail with all steps in words needs that many."""
 
 _SCREENS: dict[Step, type[WizardScreen]] = {
@@ -39,8 +41,10 @@ _SCREENS: dict[Step, type[WizardScreen]] = {
     Step.CONNECT: ConnectScreen,
     Step.CHECKS: ChecksScreen,
     Step.TABLES: TablesScreen,
+    Step.ROLES: RolesScreen,
     Step.SCHEMA: SchemaScreen,
     Step.PUBLICATION: PublicationScreen,
+    Step.RIGHTS: RightsScreen,
     Step.REVIEW: ReviewScreen,
     Step.LIVE: LiveScreen,
     Step.CUTOVER: CutoverScreen,
@@ -194,6 +198,7 @@ def build_app(
     log_path: Path | None = None,
     theme: str = NIGHT.name,
     terminal_is_there: Callable[[], bool] | None = None,
+    dry_run: bool = False,
 ) -> MigrationApp:
     """The wizard with its real services.
 
@@ -206,6 +211,7 @@ def build_app(
         log_path: Where the log is written, for the person to know.
         theme: Name of a theme of Textual's or of :mod:`livesync_tui.theme`.
         terminal_is_there: Whether the terminal still exists; None does not watch it.
+        dry_run: Change nothing on either server; the last step is to write the whole script.
     """
     # psycopg takes a tenth of a second to import; the App itself does not need it.
     from livesync_tui.services import LivesyncServices
@@ -217,5 +223,6 @@ def build_app(
         stop_writers=stop_writers,
         folder=folder,
         log_path=log_path,
+        dry_run=dry_run,
     )
     return MigrationApp(services, theme=theme, terminal_is_there=terminal_is_there)

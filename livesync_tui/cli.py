@@ -104,6 +104,11 @@ def build_parser() -> argparse.ArgumentParser:
         "Without a command: the wizard.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {metadata.version('livesync-tui')}")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="the wizard changes nothing on either server and ends with the script of all its steps",
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="two embedded servers, sample data under live writes")
@@ -219,7 +224,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         case None:
             from livesync_tui.wizard_command import wizard
 
-            return wizard()
+            return wizard(dry_run=options.dry_run)
         case _:
             from livesync_tui import subscription_commands
 

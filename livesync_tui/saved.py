@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from engine.catalog.planned_identity import records_from_json
 from engine.catalog.table import TableName
 from engine.errors import EngineError, Failure, Retry
 from livesync_tui.paths import make_private_directory, write_private_file
@@ -83,6 +84,14 @@ def to_document(migration: SavedMigration) -> dict[str, Any]:
         "started_at": _moment(migration.started_at),
         "copy_finished_at": _moment(migration.copy_finished_at),
         "builds_schema": migration.builds_schema,
+        "migration_user": migration.migration_user,
+        "first_source_conninfo": migration.first_source_conninfo,
+        "left_out_roles": list(migration.left_out_roles),
+        "left_out_statements": [
+            {"file": file, "about": about} for file, about in migration.left_out_statements
+        ],
+        "table_map": migration.table_map,
+        "identities": [record.to_json() for record in migration.identities],
         "cutover": {
             "writers_stopped_at": _moment(record.writers_stopped_at),
             "attested": record.attested,
@@ -140,6 +149,14 @@ def from_document(document: Mapping[str, Any]) -> SavedMigration:
             started_at=_read_moment(document["started_at"]),
             copy_finished_at=_read_moment(document["copy_finished_at"]),
             builds_schema=bool(document.get("builds_schema", False)),
+            migration_user=str(document.get("migration_user", "")),
+            first_source_conninfo=str(document.get("first_source_conninfo", "")),
+            left_out_roles=tuple(str(name) for name in document.get("left_out_roles", ())),
+            left_out_statements=tuple(
+                (str(one["file"]), str(one["about"])) for one in document.get("left_out_statements", ())
+            ),
+            table_map=str(document.get("table_map", "")),
+            identities=records_from_json(document.get("identities", [])),
             cutover=CutoverRecord(
                 writers_stopped_at=_read_moment(record["writers_stopped_at"]),
                 attested=str(record["attested"]),

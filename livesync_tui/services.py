@@ -6,13 +6,11 @@ talks to a server opens its own session and returns a value or a Failure; none r
 
 from __future__ import annotations
 
-import functools
 import shlex
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from engine.catalog.planned import PublicationPlan
 from engine.catalog.publication_plan import apply_plan, plan_publication
@@ -38,7 +36,7 @@ from engine.cutover.outcome import (
 )
 from engine.cutover.sequences import copy_sequences
 from engine.cutover.writers import write_activity
-from engine.errors import EngineError, Failure, Retry, Side
+from engine.errors import EngineError, Failure, Side
 from engine.feed import Feed
 from engine.providers.load import load_providers
 from engine.replication.deferred_state import waiting_objects
@@ -52,12 +50,15 @@ from engine.schema.restore import apply_script
 from engine.schema.script import SchemaLook, SchemaScript, ScriptOutcome
 from engine.script.planned import StatementResult
 from engine.view import EngineView
+from livesync_tui.migration_context import MigrationContext
 from livesync_tui.paths import state_directory
-from livesync_tui.saved import SavedMigrations, new_migration
+from livesync_tui.saved import SavedMigrations
+from livesync_tui.service_failure import failure_of, returns_failure
+from livesync_tui.step_services.rights import RightsSteps
+from livesync_tui.step_services.roles import RoleSteps
+from livesync_tui.step_services.scripts import ScriptSteps
+from livesync_tui.transcript import executed
 from screens.migration import SavedMigration
-
-Parameters = ParamSpec("Parameters")
-Value = TypeVar("Value")
 
 _STOP_SECONDS = 60.0
 """Finishing the open target transaction takes as long as the largest batch; a minute is many of them."""
@@ -68,37 +69,6 @@ _SAME_NAMES = TableMap()
 
 _SECRET_KEYWORDS = frozenset({"password", "sslpassword", "oauth_client_secret"})
 """libpq keywords that are not written down."""
-
-
-def failure_of(error: Exception, doing: str) -> Failure:
-    """An error as a value; of what the engine did not raise on purpose only the class is told."""
-    if isinstance(error, EngineError):
-        return error.failure
-    if isinstance(error, OSError):
-        return Failure(f"{doing} failed", detail=error.strerror or "", retry=Retry.MANUAL)
-    return Failure(
-        f"Internal error while {doing}",
-        detail=type(error).__name__,
-        hint="This is a bug in livesync-tui; try again, and report it with the log file",
-    )
-
-
-def returns_failure(
-    doing: str,
-) -> Callable[[Callable[Parameters, Value]], Callable[Parameters, Value | Failure]]:
-    """Make a method return what it would have raised."""
-
-    def decorate(method: Callable[Parameters, Value]) -> Callable[Parameters, Value | Failure]:
-        @functools.wraps(method)
-        def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Value | Failure:
-            try:
-                return method(*args, **kwargs)
-            except Exception as error:
-                return failure_of(error, doing)
-
-        return call
-
-    return decorate
 
 
 class LivesyncServices:
@@ -113,25 +83,32 @@ class LivesyncServices:
         stop_writers: Callable[[], None] | None = None,
         folder: Path | None = None,
         log_path: Path | None = None,
+        dry_run: bool = False,
     ) -> None:
-        self._saved = SavedMigrations(folder or state_directory())
+        self._context = MigrationContext(
+            SavedMigrations(folder or state_directory()), subscription, dry_run=dry_run
+        )
         self._given = {Side.SOURCE: source, Side.TARGET: target}
-        self._subscription = subscription
         self._stop_writers = stop_writers
         self._log_path = log_path
-        self._endpoints: dict[Side, Endpoint] = {}
         self._typed: dict[Side, str] = {}
         """Connection strings as they were used, for the masked inputs."""
 
         self._engine: Engine | None = None
         self._list: tuple[tuple[SavedMigration, ...], tuple[Failure, ...]] | None = None
-        self._migration = new_migration(self.now(), subscription)
+        self.scripts = ScriptSteps(self._context)
+        self.roles = RoleSteps(self._context)
+        self.rights = RightsSteps(self._context)
 
     # This machine.
 
     @property
     def migration(self) -> SavedMigration:
-        return self._migration
+        return self._context.migration
+
+    @property
+    def dry_run(self) -> bool:
+        return self._context.dry_run
 
     @property
     def starts_new(self) -> bool:
@@ -145,7 +122,7 @@ class LivesyncServices:
 
     def _read_all(self) -> tuple[tuple[SavedMigration, ...], tuple[Failure, ...]]:
         if self._list is None:
-            self._list = self._saved.read_all()
+            self._list = self._context.saved.read_all()
         return self._list
 
     def saved_migrations(self) -> tuple[SavedMigration, ...]:
@@ -155,14 +132,13 @@ class LivesyncServices:
         return self._read_all()[1]
 
     def begin(self) -> None:
-        self._migration = new_migration(self.now(), self._subscription)
-        self._endpoints = {}
+        self._context.begin()
         self._typed = {}
 
     def resume(self, migration_id: str) -> Failure | None:
         try:
-            migration = self._saved.read(migration_id)
-            self._endpoints = {
+            migration = self._context.saved.read(migration_id)
+            endpoints = {
                 side: self._with_known_password(side, conninfo)
                 for side, conninfo in (
                     (Side.SOURCE, migration.source_conninfo),
@@ -171,7 +147,7 @@ class LivesyncServices:
             }
         except EngineError as error:
             return error.failure
-        self._migration = migration
+        self._context.take(migration, endpoints)
         self._typed = {}
         return None
 
@@ -193,28 +169,21 @@ class LivesyncServices:
     def forget(self, migration_id: str) -> Failure | None:
         self._list = None
         try:
-            self._saved.forget(migration_id)
+            self._context.saved.forget(migration_id)
         except OSError as error:
             return failure_of(error, "Removing the migration's folder")
         return None
 
     def record(self, migration: SavedMigration) -> Failure | None:
-        self._migration = migration
-        if not migration.source_conninfo:
-            return None
         self._list = None
-        try:
-            self._saved.write(migration)
-        except (EngineError, OSError) as error:
-            return failure_of(error, "Writing the migration's answers")
-        return None
+        return self._context.record(migration)
 
     @returns_failure("Writing the file")
     def write_file(self, name: str, text: str) -> Path:
-        return self._saved.write_file(self._migration.id, name, text)
+        return self._context.saved.write_file(self._migration.id, name, text)
 
     def redact(self, text: str) -> str:
-        for endpoint in self._endpoints.values():
+        for endpoint in self._context.endpoints.values():
             if endpoint.password is not None:
                 text = text.replace(endpoint.password.reveal(), "…")
         return text
@@ -238,43 +207,38 @@ class LivesyncServices:
     def use_connection(self, side: Side, text: str) -> EndpointSummary:
         endpoint = parse_endpoint(side, text)
         self._typed[side] = text
-        self._endpoints[side] = endpoint
+        self._context.endpoints[side] = endpoint
         return endpoint.summary()
 
     def endpoint(self, side: Side) -> EndpointSummary | None:
-        endpoint = self._endpoints.get(side)
+        endpoint = self._context.endpoints.get(side)
         return None if endpoint is None else endpoint.summary()
 
     def conninfo(self, side: Side) -> str:
-        endpoint = self._endpoints.get(side)
+        endpoint = self._context.endpoints.get(side)
         if endpoint is None:
             return ""
         harmless = {key: value for key, value in endpoint.parameters.items() if key not in _SECRET_KEYWORDS}
         return Endpoint(side, harmless, None).conninfo()
 
     def give_password(self, side: Side, password: str) -> None:
-        self._endpoints[side] = self._known(side).with_password(password)
+        self._context.endpoints[side] = self._context.endpoint(side).with_password(password)
 
-    def _known(self, side: Side) -> Endpoint:
-        """The endpoint of a side.
-
-        Raises:
-            UsageError: None was given yet.
-        """
-        endpoint = self._endpoints.get(side)
-        return parse_endpoint(side, "") if endpoint is None else endpoint
+    @property
+    def _migration(self) -> SavedMigration:
+        return self._context.migration
 
     @property
     def _source(self) -> Endpoint:
-        return self._known(Side.SOURCE)
+        return self._context.source
 
     @property
     def _target(self) -> Endpoint:
-        return self._known(Side.TARGET)
+        return self._context.target
 
     @returns_failure("connecting")
     def probe(self, side: Side) -> ServerSummary:
-        return probe_server(self._known(side))
+        return probe_server(self._context.endpoint(side))
 
     # Checks.
 
@@ -294,11 +258,14 @@ class LivesyncServices:
 
     @returns_failure("running the fix")
     def apply_fix(self, side: Side, statements: tuple[str, ...]) -> tuple[StatementResult, ...]:
-        return apply_fix(self._known(side), statements)
+        self._context.require_writing()
+        results = apply_fix(self._context.endpoint(side), statements)
+        self._context.transcribe(side, executed(results))
+        return results
 
     @returns_failure("looking for a restart")
     def look_for_restart(self, side: Side) -> ServerStart:
-        return look_for_restart(self._known(side))
+        return look_for_restart(self._context.endpoint(side))
 
     # Tables, schema, publication.
 

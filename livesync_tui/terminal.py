@@ -141,6 +141,7 @@ def run_wizard(
     stop_writers: Callable[[], None] | None = None,
     folder: Path | None = None,
     mouse: bool | None = None,
+    dry_run: bool = False,
 ) -> WizardResult:
     """Run the wizard to its end.
 
@@ -152,6 +153,7 @@ def run_wizard(
         folder: Where saved migrations and the log live; the user's state directory when None.
         mouse: Whether mouse reports are asked for; when None, only where the link is not SSH, because
             they break the terminal's own selection and send something at every move.
+        dry_run: Change nothing on either server.
     """
     is_a_tty, encoding = _standard_terminal()
     problem = terminal_problem(os.environ, is_a_tty=is_a_tty, encoding=encoding)
@@ -176,6 +178,7 @@ def run_wizard(
         log_path=log_path,
         theme=theme_name(os.environ.get("TERM", ""), os.environ.get("COLORTERM", "")),
         terminal_is_there=lambda: os.isatty(0),
+        dry_run=dry_run,
     )
     with signals_leave(app):
         app.run(mouse="SSH_CONNECTION" not in os.environ if mouse is None else mouse)

@@ -9,8 +9,10 @@ from livesync_tui import output
 from livesync_tui.terminal import run_wizard
 
 
-def wizard() -> int:
+def wizard(*, dry_run: bool = False) -> int:
     """Run the wizard with ``$SOURCE`` and ``$TARGET`` prefilled; the exit code."""
-    result = run_wizard(source=os.environ.get("SOURCE", ""), target=os.environ.get("TARGET", ""))
+    result = run_wizard(
+        source=os.environ.get("SOURCE", ""), target=os.environ.get("TARGET", ""), dry_run=dry_run
+    )
     output.text(result.text, to=sys.stderr if result.exit_code else sys.stdout)
     return result.exit_code

@@ -48,15 +48,5 @@ WIZARD_BINDINGS = [
     Binding("ctrl+c", "explain_leaving", "Leave", id="wizard.interrupt", show=False, tooltip="How to leave."),
     Binding("ctrl+l", "redraw", "Redraw", id="wizard.redraw", show=False, tooltip="Draw everything again."),
     Binding("y", "copy", "Copy", id="wizard.copy", show=False, tooltip="Copy what has the focus."),
-    *(
-        Binding(
-            str(number),
-            f"jump({number})",
-            f"Step {number}",
-            id=f"wizard.jump-{number}",
-            show=False,
-            tooltip="Go to a step that was visited before.",
-        )
-        for number in range(1, 10)
-    ),
+    Binding("g", "steps", "Steps", id="wizard.steps", show=False, tooltip="Go to a step that was reached."),
 ]

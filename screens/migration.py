@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from engine.catalog.planned_identity import IdentityRecord
 from engine.catalog.table import TableName
 
 DEFAULT_SYNC_WORKERS = 4
@@ -27,8 +28,10 @@ class Step(Enum):
     CONNECT = "connect"
     CHECKS = "checks"
     TABLES = "tables"
+    ROLES = "roles"
     SCHEMA = "schema"
     PUBLICATION = "publication"
+    RIGHTS = "rights"
     REVIEW = "review"
     LIVE = "live"
     CUTOVER = "cutover"
@@ -56,7 +59,14 @@ class Step(Enum):
         return list(Step)[self.number - 2] if self.number > 1 else None
 
 
-CHOOSING_STEPS = (Step.CONNECT, Step.CHECKS, Step.TABLES, Step.SCHEMA, Step.PUBLICATION, Step.REVIEW)
+CHOOSING_STEPS = (
+    Step.CONNECT,
+    Step.CHECKS,
+    Step.TABLES,
+    Step.SCHEMA,
+    Step.PUBLICATION,
+    Step.REVIEW,
+)
 """Steps whose answers are fixed once the subscription has started."""
 
 
@@ -123,6 +133,24 @@ class SavedMigration:
 
     builds_schema: bool = False
     """Whether keys and indexes of the restored schema wait on the target under the subscription's name."""
+
+    migration_user: str = ""
+    """Role that was made on the source for the migration and is used since; empty: none."""
+
+    first_source_conninfo: str = ""
+    """The connection before the migration's role took over, whose role takes that one away again."""
+
+    left_out_roles: tuple[str, ...] = ()
+    """Roles of the source that are not carried over."""
+
+    left_out_statements: tuple[tuple[str, str], ...] = ()
+    """File name and comment of statements that a person took out of a generated script."""
+
+    table_map: str = ""
+    """Which target table each source table goes to, as a table map file has it; empty: of the same name."""
+
+    identities: tuple[IdentityRecord, ...] = ()
+    """Replica identities that were changed on the source, with what was set before."""
 
     cutover: CutoverRecord = CutoverRecord()
     dropped_at: datetime | None = None

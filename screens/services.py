@@ -29,6 +29,9 @@ from engine.schema.script import SchemaLook, SchemaScript, ScriptOutcome
 from engine.script.planned import StatementResult
 from engine.view import EngineView
 from screens.migration import SavedMigration
+from screens.step_services.rights import RightsServices
+from screens.step_services.roles import RoleServices
+from screens.step_services.scripts import ScriptServices
 
 
 class MigrationServices(Protocol):
@@ -37,6 +40,22 @@ class MigrationServices(Protocol):
     @property
     def migration(self) -> SavedMigration:
         """The migration the wizard is working on."""
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing may be changed on a server."""
+
+    @property
+    def scripts(self) -> ScriptServices:
+        """Generated scripts and their files."""
+
+    @property
+    def roles(self) -> RoleServices:
+        """For the step Roles."""
+
+    @property
+    def rights(self) -> RightsServices:
+        """For the step Rights."""
 
     @property
     def starts_new(self) -> bool:

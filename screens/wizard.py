@@ -29,7 +29,7 @@ from screens.footer import KeyFooter
 from screens.format import human_bytes, human_duration, human_whole_seconds, plain, visible
 from screens.job import JobFinished, Jobs
 from screens.keys import WIZARD_BINDINGS
-from screens.migration import Step, step_closed
+from screens.migration import Step
 from screens.rail import narrow_rail, wide_rail
 from screens.services import MigrationServices
 
@@ -253,19 +253,14 @@ class WizardScreen(Screen[None]):
         if step is not None:
             self.post_message(StepRequested(step))
 
-    def action_jump(self, number: int) -> None:
-        steps = list(Step)
-        if not 1 <= number <= len(steps) or steps[number - 1] is self.STEP:
-            return
-        wanted = steps[number - 1]
-        if wanted.number > self.services.migration.furthest_step.number:
-            self.notify(f"{wanted.title} has not been reached yet; use Next.", markup=False)
-            return
-        closed = step_closed(self.services.migration, wanted)
-        if closed is not None:
-            self.notify(f"{wanted.title} is closed: {closed}.", markup=False)
-            return
-        self.post_message(StepRequested(wanted))
+    def action_steps(self) -> None:
+        from screens.modals.steps import StepsModal
+
+        self.app.push_screen(StepsModal(self.services.migration, self.STEP), self._go_to)
+
+    def _go_to(self, step: Step | None) -> None:
+        if step is not None and step is not self.STEP:
+            self.post_message(StepRequested(step))
 
     def action_leave(self) -> None:
         self.post_message(LeaveRequested())

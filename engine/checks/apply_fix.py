@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import psycopg
@@ -52,13 +53,15 @@ def _run(session: Session, statement: str) -> StatementResult:
             refusals.append((notice.message_primary or "", notice.sqlstate))
 
     session.add_notice_handler(keep)
+    began = time.monotonic()
     try:
         session.execute(statement.encode())
     except psycopg.Error as error:
         refusals.append((message_of(error), error.sqlstate))
     finally:
         session.remove_notice_handler(keep)
+    seconds = time.monotonic() - began
     if refusals:
         said, sqlstate = refusals[0]
-        return StatementResult(statement, statement, Outcome.REFUSED, said, sqlstate)
-    return StatementResult(statement, statement, Outcome.APPLIED)
+        return StatementResult(statement, statement, Outcome.REFUSED, said, sqlstate, seconds)
+    return StatementResult(statement, statement, Outcome.APPLIED, seconds=seconds)

@@ -123,6 +123,7 @@ class StatementResult:
     """PostgreSQL's words when it was refused, or found in place; verbatim."""
 
     sqlstate: str | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

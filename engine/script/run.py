@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import psycopg
@@ -88,21 +89,25 @@ def _run(session: Session, unit: ScriptUnit, notices: list[_Notice]) -> Statemen
     shown, _ = mask(unit.sql)
     about = unit.comment or " ".join(shown.split())
     notices.clear()
+    began = time.monotonic()
     try:
         session.execute(unit.sql.encode())
+        seconds = time.monotonic() - began
     except psycopg.Error as error:
         if session.closed or is_connection_loss(error):
             raise
         session.execute(_UNDO)
         there = error.sqlstate in _ALREADY_THERE
         outcome = Outcome.ALREADY_THERE if there else Outcome.REFUSED
-        return StatementResult(about, shown, outcome, message_of(error), error.sqlstate)
+        return StatementResult(
+            about, shown, outcome, message_of(error), error.sqlstate, time.monotonic() - began
+        )
     for notice in notices:
         if notice.sqlstate in _NOTHING_DONE:
             session.execute(_UNDO)
-            return StatementResult(about, shown, Outcome.REFUSED, notice.said, notice.sqlstate)
+            return StatementResult(about, shown, Outcome.REFUSED, notice.said, notice.sqlstate, seconds)
     session.execute(_KEEP)
     for notice in notices:
         if unit.grants_role and notice.severity == "NOTICE":
-            return StatementResult(about, shown, Outcome.ALREADY_THERE, notice.said)
-    return StatementResult(about, shown, Outcome.APPLIED)
+            return StatementResult(about, shown, Outcome.ALREADY_THERE, notice.said, seconds=seconds)
+    return StatementResult(about, shown, Outcome.APPLIED, seconds=seconds)

@@ -15,16 +15,13 @@ _KEY_WORDS = {"question_mark": "?", "slash": "/", "f1": "F1"}
 
 
 def key_lines(bindings: list[Binding]) -> list[str]:
-    """One line for each action with all its keys; the nine digits are one line."""
+    """One line for each action with all its keys."""
     keys: dict[str, list[str]] = {}
     said: dict[str, str] = {}
     for binding in bindings:
-        if binding.action.startswith("jump("):
-            continue
         keys.setdefault(binding.action, []).append(_KEY_WORDS.get(binding.key, binding.key))
         said.setdefault(binding.action, binding.tooltip or binding.description)
     lines = [f"  {', '.join(names):<16} {said[action]}" for action, names in keys.items()]
-    lines.append(f"  {'1 to 9':<16} Go to a step that was visited before.")
     lines.append(f"  {'tab, arrows':<16} Move; space and enter act; esc closes or clears, it never leaves.")
     return lines
 

@@ -36,6 +36,9 @@ from engine.snapshot import (
     TableState,
 )
 from screens.migration import CutoverRecord, SavedMigration, Step
+from tests.screens.fakes.rights import FakeRights
+from tests.screens.fakes.roles import FakeRoles
+from tests.screens.fakes.scripts import FakeScripts
 
 NOW = datetime(2026, 11, 21, 2, 30, 0, tzinfo=UTC)
 MONOTONIC_SECONDS = 10_000.0
@@ -436,6 +439,10 @@ class FakeServices:
     unreadable: tuple[Failure, ...] = ()
     strings: dict[Side, str] = field(default_factory=dict)
     starts_new: bool = False
+    dry_run: bool = False
+    scripts: FakeScripts = field(default_factory=FakeScripts)
+    roles: FakeRoles = field(default_factory=FakeRoles)
+    rights: FakeRights = field(default_factory=FakeRights)
     probes: dict[Side, ServerSummary | Failure] = field(
         default_factory=lambda: {side: server_summary(side) for side in Side}
     )

@@ -20,6 +20,8 @@ from screens.live import LiveScreen
 from screens.migration import Step
 from screens.publication import PublicationScreen
 from screens.review import ReviewScreen
+from screens.rights import RightsScreen
+from screens.roles import RolesScreen
 from screens.schema import SchemaScreen
 from screens.start import StartScreen
 from screens.tables import TablesScreen
@@ -99,6 +101,11 @@ def test_a_database_is_moved_under_live_writes_with_a_break_in_between(
 
         await _until(pilot, is_on)
 
+    async def pass_by(pilot: Pilot[Any], screen: type[WizardScreen]) -> None:
+        await on(pilot, screen)
+        await next_is_on(pilot)
+        await pilot.press("ctrl+n")
+
     async def until_live(app: MigrationApp) -> None:
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.press("ctrl+n")
@@ -111,6 +118,7 @@ def test_a_database_is_moved_under_live_writes_with_a_break_in_between(
             await next_is_on(pilot)
             assert "3 of 3 tables chosen" in shown(app)
             await pilot.press("ctrl+n")
+            await pass_by(pilot, RolesScreen)
             await on(pilot, SchemaScreen)
             await _until(pilot, lambda: "lines by pg_dump" in shown(app))
             await pilot.press("shift+tab", "enter")
@@ -121,6 +129,7 @@ def test_a_database_is_moved_under_live_writes_with_a_break_in_between(
             await pilot.press("tab", "enter")
             await next_is_on(pilot)
             await pilot.press("ctrl+n")
+            await pass_by(pilot, RightsScreen)
             await on(pilot, ReviewScreen)
             await _until(pilot, lambda: _step(app).focused is not None)
             await pilot.press("tab", "enter")

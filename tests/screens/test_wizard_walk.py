@@ -16,6 +16,8 @@ from screens.live import LiveScreen
 from screens.migration import Step
 from screens.publication import PublicationScreen
 from screens.review import ReviewScreen
+from screens.rights import RightsScreen
+from screens.roles import RolesScreen
 from screens.schema import SchemaScreen
 from screens.start import StartScreen
 from screens.tables import TablesScreen
@@ -61,6 +63,12 @@ def test_a_whole_migration_can_be_walked_by_keys() -> None:
         assert isinstance(app.step, TablesScreen)
         await press(pilot, "a", "ctrl+n")
 
+        assert isinstance(app.step, RolesScreen)
+        services.scripts.after_run = services.roles.settle
+        await press(pilot, "x", "right", "enter")
+        assert [name for name, _ in services.scripts.ran] == ["roles.sql"]
+        await press(pilot, "ctrl+n")
+
         assert isinstance(app.step, SchemaScreen)
         assert "missing on the target" in shown(app)
         await press(pilot, "ctrl+n")
@@ -73,6 +81,11 @@ def test_a_whole_migration_can_be_walked_by_keys() -> None:
         assert "2 statements to run" in shown(app)
         await press(pilot, "tab", "enter")
         assert services.calls.count("apply publication") == 1
+        await press(pilot, "ctrl+n")
+
+        assert isinstance(app.step, RightsScreen)
+        await press(pilot, "x", "right", "enter")
+        assert [name for name, _ in services.scripts.ran][1:] == ["privileges.sql", "db_settings.sql"]
         await press(pilot, "ctrl+n")
 
         assert isinstance(app.step, ReviewScreen)
@@ -169,16 +182,17 @@ def test_a_saved_migration_is_forgotten_only_after_its_name_is_typed() -> None:
     play(walk, services)
 
 
-def test_digits_jump_only_to_steps_that_were_visited_and_are_open() -> None:
+def test_a_step_that_was_reached_can_be_gone_to() -> None:
     services = FakeServices(migration=shop_migration(Step.SCHEMA))
 
     async def walk(pilot: Pilot[Any], app: WizardForTests) -> None:
-        await press(pilot, "4")
-        assert isinstance(app.step, TablesScreen)
-        await press(pilot, "7")
+        await press(pilot, "g")
+        assert "Publication: not reached yet" in shown(app)
+        await press(pilot, "up", "up", "enter")
         assert isinstance(app.step, TablesScreen)
         assert services.migration.furthest_step is Step.SCHEMA
-        await press(pilot, "5")
+        # Steps that were not reached cannot be marked.
+        await press(pilot, "g", "end", "enter")
         assert isinstance(app.step, SchemaScreen)
 
     play(walk, services, Step.SCHEMA)
@@ -189,9 +203,10 @@ def test_answers_are_closed_once_replication_has_started() -> None:
     services.engine = services.next_engine
 
     async def walk(pilot: Pilot[Any], app: WizardForTests) -> None:
-        await press(pilot, "4")
-        assert isinstance(app.step, LiveScreen)
-        assert "Tables is closed" in shown(app)
+        await press(pilot, "g")
+        assert "Tables: closed, replication has started" in shown(app)
+        await press(pilot, "home", "enter")
+        assert isinstance(app.step, RolesScreen)
 
     play(walk, services, Step.LIVE)
 

@@ -1,0 +1,543 @@
+"""The frame of steps that generate a script: what it would do, statement by statement, and what came of it.
+
+Order of events: the step plans on both servers and writes each script into its file, unless a person has
+edited that. What is in the file is shown and applied. After applying, the step plans again: what is listed
+then is what is still missing. Nothing here holds the next step up: what is not carried over is said.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import ClassVar, Generic, TypeVar
+
+from rich.console import Group
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.types import CSSPathType
+from textual.widget import Widget
+from textual.widgets import Static
+
+from engine.errors import Failure, Side
+from engine.script.planned import Outcome, Script, ScriptResult, ScriptStatement, StatementResult
+from screens.fitted_table import Column, FittedTable
+from screens.format import cell, human_milliseconds, plain, plural, visible, visible_lines
+from screens.generated import GeneratedFile
+from screens.modals.confirm import ConfirmModal
+from screens.modals.text import TextModal
+from screens.services import MigrationServices
+from screens.wizard import WizardScreen
+
+PlanT = TypeVar("PlanT")
+
+LEFT_OUT = "left out by you"
+
+_WORDS = {
+    "run": ("○ to run", ""),
+    "apart": ("- apart", "quiet"),
+    "left": ("- left out", "quiet"),
+    "refused": ("✗ refused", "bad"),
+    "there": ("✓ there", "good"),
+}
+
+_COLUMNS = (
+    Column("State", "state", width=10),
+    Column("What", "about", weight=1),
+    Column("File", "file", width=18, wide_only=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptLine:
+    """One line of the list."""
+
+    file_name: str
+    state: str
+    """Key of the word that is shown."""
+
+    statement: ScriptStatement
+    result: StatementResult | None = None
+    """What came of it when it was last run."""
+
+    @property
+    def can_be_left_out(self) -> bool:
+        return self.state in ("run", "left", "refused")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """A script as it was planned now, and its file."""
+
+    script: Script
+    file: GeneratedFile
+
+
+def script_lines(planned: PlannedFile, results: Sequence[StatementResult]) -> list[ScriptLine]:
+    """What a list shows of a script: what is to be run, what is not, and what is in place.
+
+    Args:
+        planned: The script and its file.
+        results: Of the last run.
+    """
+    name = planned.script.file_name
+    last = {result.about: result for result in results}
+    lines = []
+    for statement in planned.file.statements:
+        result = last.get(statement.about)
+        refused = result is not None and result.outcome is Outcome.REFUSED
+        lines.append(ScriptLine(name, "refused" if refused else "run", statement, result))
+    for statement in planned.script.set_apart:
+        lines.append(ScriptLine(name, "left" if statement.set_apart == LEFT_OUT else "apart", statement))
+    lines += [ScriptLine(name, "there", ScriptStatement(about, "")) for about in planned.script.already_there]
+    return lines
+
+
+def result_words(results: Sequence[StatementResult]) -> tuple[str, str]:
+    """How a run ended, and the tone to say it in."""
+    counts = {outcome: sum(each.outcome is outcome for each in results) for outcome in Outcome}
+    parts = [f"{plural(counts[Outcome.APPLIED], 'statement')} applied"]
+    if counts[Outcome.ALREADY_THERE]:
+        parts.append(f"{counts[Outcome.ALREADY_THERE]} already there")
+    if counts[Outcome.REFUSED]:
+        parts.append(f"{counts[Outcome.REFUSED]} refused")
+    mark, tone = ("✗", "$text-warning") if counts[Outcome.REFUSED] else ("✓", "$text-success")
+    return f"{mark} {', '.join(parts)}.", tone
+
+
+class ScriptScreen(WizardScreen, Generic[PlanT]):
+    """Plans, shows, lets edit, applies, and looks again."""
+
+    SIDE: ClassVar[Side]
+    """Where the scripts are run."""
+
+    PLANNING: ClassVar[str]
+    """What planning does, as a present participle."""
+
+    CSS_PATH: ClassVar[CSSPathType | None] = ["wizard.tcss", "script_step.tcss"]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("x", "apply", "Apply", id="script.apply", tooltip="Run what is in the file; asks first."),
+        Binding(
+            "space", "leave_out", "Leave out", id="script.leave-out", tooltip="Take it out, or in again."
+        ),
+        Binding("v", "view", "View", id="script.view", tooltip="Read the whole script."),
+        Binding("i", "edit", "Edit", id="script.edit", tooltip="Open the script in your editor."),
+        Binding("d", "discard", "Discard", id="script.discard", show=False, tooltip="Drop your edits."),
+        Binding("r", "plan", "Look again", id="script.plan", tooltip="Compare both servers again."),
+        Binding("u", "undo", "Undo", id="script.undo", show=False, tooltip="Take back what this step did."),
+        Binding(
+            "e", "error_details", "Error", id="script.error", show=False, tooltip="Details of the error."
+        ),
+    ]
+
+    def __init__(self, services: MigrationServices) -> None:
+        super().__init__(services)
+        self.planned: PlanT | None = None
+        self._files: tuple[PlannedFile, ...] = ()
+        self._results: tuple[StatementResult, ...] = ()
+        self._failed: Failure | None = None
+
+    # What a step brings.
+
+    def make_plan(self) -> PlanT | Failure:
+        """Look at both servers; runs on a job's thread."""
+        raise NotImplementedError
+
+    def scripts_of(self, planned: PlanT) -> tuple[Script, ...]:
+        """The scripts of a plan, in the order in which they are run."""
+        raise NotImplementedError
+
+    def compose_head(self) -> Iterable[Widget]:
+        """Widgets above the list."""
+        return ()
+
+    def plan_changed(self) -> None:
+        """A plan has come; draw what :meth:`compose_head` made."""
+
+    def applied(self, results: Sequence[StatementResult]) -> None:
+        """Statements were run; a plan of what is left follows."""
+
+    def undo_script(self) -> Script | Failure | None:
+        """What takes back what this step did; None: nothing can be. Runs on a job's thread."""
+        return None
+
+    CAN_UNDO: ClassVar[bool] = False
+
+    # The frame.
+
+    def compose_body(self) -> Iterable[Widget]:
+        yield from self.compose_head()
+        yield Static("", id="says", markup=False)
+        yield FittedTable(_COLUMNS, id="statements")
+        with VerticalScroll(id="detail-box"):
+            yield Static("", id="detail", markup=False)
+
+    def opened(self) -> None:
+        self._show()
+        self._list.focus()
+        self.action_plan()
+
+    def resized(self) -> None:
+        if self._list.fit():
+            self._fill()
+
+    @property
+    def _list(self) -> FittedTable:
+        return self.query_one("#statements", FittedTable)
+
+    @property
+    def _lines(self) -> list[ScriptLine]:
+        return [line for planned in self._files for line in script_lines(planned, self._results)]
+
+    @property
+    def _to_run(self) -> int:
+        return sum(len(planned.file.statements) for planned in self._files)
+
+    def _marked(self) -> ScriptLine | None:
+        lines = self._lines
+        row = self._list.cursor_row
+        return lines[row] if self._list.row_count and row < len(lines) else None
+
+    # Planning.
+
+    def action_plan(self) -> None:
+        if self.jobs.running:
+            return
+        self.notice(None)
+        self._results = ()
+        self._plan(over_edited=False)
+
+    def _plan(self, *, over_edited: bool) -> None:
+        self.start_job(
+            "plan", self.PLANNING, partial(self._plan_and_write, over_edited=over_edited), self._planned
+        )
+
+    def _plan_and_write(self, *, over_edited: bool) -> tuple[PlanT, tuple[PlannedFile, ...]] | Failure:
+        planned = self.make_plan()
+        if isinstance(planned, Failure):
+            return planned
+        files = []
+        for script in self.scripts_of(planned):
+            wanted = self._without_left_out(script)
+            file = self.services.scripts.generate(self.SIDE, wanted, over_edited=over_edited)
+            if isinstance(file, Failure):
+                return file
+            files.append(PlannedFile(wanted, file))
+        return planned, tuple(files)
+
+    def _without_left_out(self, script: Script) -> Script:
+        left_out = {
+            about for name, about in self.services.migration.left_out_statements if name == script.file_name
+        }
+        return replace(
+            script,
+            statements=tuple(
+                replace(one, set_apart=LEFT_OUT) if one.about in left_out and not one.set_apart else one
+                for one in script.statements
+            ),
+        )
+
+    def _planned(self, outcome: tuple[PlanT, tuple[PlannedFile, ...]] | Failure) -> None:
+        self._failed = outcome if isinstance(outcome, Failure) else None
+        if isinstance(outcome, Failure):
+            self.notice(outcome)
+        else:
+            self.planned, self._files = outcome
+            self.plan_changed()
+        self._show()
+
+    # Drawing.
+
+    def _show(self) -> None:
+        says = self.query_one("#says", Static)
+        says.update(Content("\n").join(self._says()))
+        self._fill()
+        self.redraw_frame()
+
+    def _says(self) -> list[Content]:
+        lines: list[Content] = []
+        if self._results:
+            lines.append(plain(*result_words(self._results)))
+        if self.planned is None:
+            return lines
+        count = self._to_run
+        side = self.SIDE.value
+        if count and self.services.dry_run:
+            lines.append(
+                plain(
+                    f"{plural(count, 'statement')} would run on the {side}; this is a dry run.",
+                    "$text-warning",
+                )
+            )
+        elif count:
+            lines.append(plain(f"{plural(count, 'statement')} to run on the {side}; x runs them."))
+        else:
+            lines.append(plain(f"✓ Nothing to do on the {side}.", "$text-success"))
+        for planned in self._files:
+            if planned.file.is_edited:
+                name = planned.script.file_name
+                lines.append(
+                    plain(
+                        f"{name} was edited by you: it is what x runs. d drops your edits.", "$text-warning"
+                    )
+                )
+            lines += [plain(f"! {note}", "$text-warning") for note in planned.script.notes]
+        return lines
+
+    def _fill(self) -> None:
+        rows = self._list
+        rows.fit()
+        marked = rows.cursor_row
+        rows.clear()
+        lines = self._lines
+        for number, line in enumerate(lines):
+            word, tone = _WORDS[line.state]
+            rows.add(
+                str(number),
+                {
+                    "state": cell(word, self.tone(tone)),
+                    "about": cell(line.statement.about),
+                    "file": cell(line.file_name, self.tone("quiet")),
+                },
+            )
+        if lines:
+            rows.move_cursor(row=min(marked, len(lines) - 1))
+        rows.display = bool(lines)
+        self.query_one("#detail-box").display = bool(lines)
+        self._show_detail()
+
+    def on_data_table_row_highlighted(self) -> None:
+        self._show_detail()
+
+    def _show_detail(self) -> None:
+        line = self._marked()
+        if line is None:
+            return
+        parts = [Text(visible(line.statement.about), overflow="fold")]
+        if line.statement.set_apart:
+            parts.append(Text(f"Not run: {visible(line.statement.set_apart)}", style=self.tone("warn")))
+        if line.result is not None and line.result.said:
+            code = f" (SQLSTATE {line.result.sqlstate})" if line.result.sqlstate else ""
+            took = human_milliseconds(line.result.seconds)
+            parts.append(
+                Text(
+                    visible(f"PostgreSQL said after {took}: {line.result.said}{code}"), style=self.tone("bad")
+                )
+            )
+        if line.statement.sql:
+            parts.append(Text(visible_lines(f"{line.statement.sql};")))
+        else:
+            parts.append(Text("It is as it should be.", style=self.tone("good")))
+        self.query_one("#detail", Static).update(Group(*parts))
+        self.query_one("#detail-box", VerticalScroll).scroll_home(animate=False)
+
+    # Leaving out, reading, editing.
+
+    def action_leave_out(self) -> None:
+        line = self._marked()
+        if line is None or not line.can_be_left_out or self.jobs.running:
+            return
+        if self._file_of(line).file.is_edited:
+            self.notify(f"{line.file_name} was edited by you; take it out there.", markup=False)
+            return
+        key = (line.file_name, line.statement.about)
+        known = self.services.migration.left_out_statements
+        self.remember(
+            left_out_statements=tuple(one for one in known if one != key) if key in known else (*known, key)
+        )
+        self._files = tuple(self._rewritten(planned) for planned in self._files)
+        self._show()
+
+    def _rewritten(self, planned: PlannedFile) -> PlannedFile:
+        put_back = tuple(
+            replace(one, set_apart="") if one.set_apart == LEFT_OUT else one
+            for one in planned.script.statements
+        )
+        wanted = self._without_left_out(replace(planned.script, statements=put_back))
+        file = self.services.scripts.generate(self.SIDE, wanted)
+        if isinstance(file, Failure):
+            self.notice(file)
+            return planned
+        return PlannedFile(wanted, file)
+
+    def _file_of(self, line: ScriptLine) -> PlannedFile:
+        return next(one for one in self._files if one.script.file_name == line.file_name)
+
+    def _shown_file(self) -> PlannedFile | None:
+        """The file of the marked line, or the first."""
+        line = self._marked()
+        if line is not None:
+            return self._file_of(line)
+        return self._files[0] if self._files else None
+
+    def action_view(self) -> None:
+        planned = self._shown_file()
+        if planned is not None:
+            modal = TextModal(
+                str(planned.file.path),
+                planned.file.text,
+                f"copy_of_{planned.script.file_name}",
+                self.copy,
+                large=True,
+            )
+            self.app.push_screen(modal)
+
+    def copy_text(self) -> tuple[str, str] | None:
+        line = self._marked()
+        if line is None or not line.statement.sql:
+            return None
+        return "statement.sql", f"{line.statement.sql};\n"
+
+    def action_edit(self) -> None:
+        planned = self._shown_file()
+        command = self.services.scripts.editor()
+        if planned is None or self.jobs.running:
+            return
+        if isinstance(command, Failure):
+            self.notice(command)
+            return
+        said = ""
+        with self.app.suspend():
+            # What is raised here would leave the terminal as it is.
+            try:
+                subprocess.run([*command, str(planned.file.path)], check=False)
+            except OSError as error:
+                said = error.strerror or str(error)
+        if said:
+            self.notice(Failure(f"{command[0]} could not be started", said, "Set EDITOR to an editor"))
+            return
+        self.read_files()
+
+    def read_files(self) -> None:
+        """Read the files again; somebody may have edited them."""
+        self.notice(None)
+        files = []
+        for planned in self._files:
+            file = self.services.scripts.read(planned.script.file_name)
+            if isinstance(file, Failure):
+                self.notice(file)
+                return
+            files.append(replace(planned, file=file))
+        self._files = tuple(files)
+        self._show()
+
+    def action_discard(self) -> None:
+        if self.jobs.running or not any(planned.file.is_edited for planned in self._files):
+            return
+        modal = ConfirmModal(
+            "Drop your edits?", "The script is planned and written anew.", act="Drop them", keep="Keep them"
+        )
+        self.app.push_screen(modal, self._discard)
+
+    def _discard(self, confirmed: bool | None) -> None:
+        if confirmed:
+            self._plan(over_edited=True)
+
+    # Running.
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "apply":
+            return True if self._to_run and not self.jobs.running and not self.services.dry_run else None
+        if action == "undo":
+            return self.CAN_UNDO and not self.jobs.running
+        return super().check_action(action, parameters)
+
+    def action_apply(self) -> None:
+        if not self.check_action("apply", ()):
+            return
+        # It may have been edited outside since it was shown.
+        self.read_files()
+        if self._notice is not None or not self._to_run:
+            return
+        text = "\n".join(
+            f"{planned.script.file_name}: {plural(len(planned.file.statements), 'statement')}"
+            for planned in self._files
+            if planned.file.statements
+        )
+        endpoint = self.services.endpoint(self.SIDE)
+        where = "" if endpoint is None else f" ({endpoint.database} on {endpoint.host}, as {endpoint.user})"
+        text += f"\n\nOne by one on the {self.SIDE.value}{where}; what is refused does not stop the others."
+        self.app.push_screen(ConfirmModal("Run it?", text, act="Run"), self._apply)
+
+    def _apply(self, confirmed: bool | None) -> None:
+        if confirmed:
+            names = [planned.script.file_name for planned in self._files if planned.file.statements]
+            self.start_job(
+                "apply", f"running {', '.join(names)}", partial(self._run_files, names), self._applied
+            )
+
+    def _run_files(self, names: Sequence[str]) -> tuple[StatementResult, ...] | Failure:
+        results: list[StatementResult] = []
+        for name in names:
+            result = self.services.scripts.run(name)
+            if isinstance(result, Failure):
+                return result
+            results += result.results
+        return tuple(results)
+
+    def _applied(self, results: tuple[StatementResult, ...] | Failure) -> None:
+        if isinstance(results, Failure):
+            self.notice(results)
+            return
+        self._results = results
+        self.applied(results)
+        self._show()
+        self._plan(over_edited=False)
+
+    # Undoing.
+
+    def action_undo(self) -> None:
+        if self.check_action("undo", ()):
+            self.start_job("undo", "looking at what can be undone", self.undo_script, self._ask_undo)
+
+    def _ask_undo(self, script: Script | Failure | None) -> None:
+        if isinstance(script, Failure):
+            self.notice(script)
+        elif script is None or not script.to_run:
+            self.notify("There is nothing to undo.", markup=False)
+        elif self.services.dry_run:
+            self.notify("This is a dry run; nothing was done that could be undone.", markup=False)
+        else:
+            text = "\n".join(f"{statement.sql};" for statement in script.to_run)
+            modal = ConfirmModal(f"Undo on the {self.SIDE.value}?", text, act="Undo")
+            self.app.push_screen(modal, partial(self._undo, script))
+
+    def _undo(self, script: Script, confirmed: bool | None) -> None:
+        if confirmed:
+            self.start_job(
+                "undo",
+                "undoing",
+                partial(self.services.scripts.run_now, self.SIDE, script),
+                self._undone,
+            )
+
+    def _undone(self, result: ScriptResult | Failure) -> None:
+        if isinstance(result, Failure):
+            self.notice(result)
+            return
+        self._results = result.results
+        self.undone(result.results)
+        self._show()
+        self._plan(over_edited=False)
+
+    def undone(self, results: Sequence[StatementResult]) -> None:
+        """What this step did was taken back; a plan of what is missing follows."""
+
+    # The gate.
+
+    def next_blocked(self) -> str | None:
+        if self.planned is None and self._failed is None:
+            return "both servers have not been compared; r compares them"
+        return None
+
+    def next_hint(self) -> str:
+        following = self.STEP.following
+        assert following is not None
+        if self._failed is not None:
+            return f"Next goes on to {following.title} without it; e says why"
+        if self._to_run and not self.services.dry_run:
+            return f"{plural(self._to_run, 'statement')} not run; Next goes on to {following.title} without"
+        return super().next_hint()
