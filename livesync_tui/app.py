@@ -16,9 +16,11 @@ from screens.connect import ConnectScreen
 from screens.cutover import CutoverScreen
 from screens.done import DoneScreen
 from screens.format import visible
+from screens.identity import IdentityScreen
 from screens.live import LiveScreen
 from screens.migration import Step, step_closed
 from screens.modals.confirm import LeaveModal
+from screens.postsync import PostsyncScreen
 from screens.publication import PublicationScreen
 from screens.report import after_exit_text, leaving_text
 from screens.review import ReviewScreen
@@ -28,6 +30,7 @@ from screens.schema import SchemaScreen
 from screens.services import MigrationServices
 from screens.start import StartScreen
 from screens.tables import TablesScreen
+from screens.user import UserScreen
 from screens.wizard import LeaveRequested, StepRequested, WizardScreen
 
 _WATCH_TERMINAL_SECONDS = 3.0
@@ -40,13 +43,16 @@ _SCREENS: dict[Step, type[WizardScreen]] = {
     Step.START: StartScreen,
     Step.CONNECT: ConnectScreen,
     Step.CHECKS: ChecksScreen,
+    Step.USER: UserScreen,
     Step.TABLES: TablesScreen,
     Step.ROLES: RolesScreen,
     Step.SCHEMA: SchemaScreen,
+    Step.IDENTITY: IdentityScreen,
     Step.PUBLICATION: PublicationScreen,
     Step.RIGHTS: RightsScreen,
     Step.REVIEW: ReviewScreen,
     Step.LIVE: LiveScreen,
+    Step.POSTSYNC: PostsyncScreen,
     Step.CUTOVER: CutoverScreen,
     Step.DONE: DoneScreen,
 }

@@ -54,9 +54,12 @@ from livesync_tui.migration_context import MigrationContext
 from livesync_tui.paths import state_directory
 from livesync_tui.saved import SavedMigrations
 from livesync_tui.service_failure import failure_of, returns_failure
+from livesync_tui.step_services.identity import IdentitySteps
+from livesync_tui.step_services.postsync import PostsyncSteps
 from livesync_tui.step_services.rights import RightsSteps
 from livesync_tui.step_services.roles import RoleSteps
 from livesync_tui.step_services.scripts import ScriptSteps
+from livesync_tui.step_services.user import UserSteps
 from livesync_tui.transcript import executed
 from screens.migration import SavedMigration
 
@@ -97,8 +100,11 @@ class LivesyncServices:
         self._engine: Engine | None = None
         self._list: tuple[tuple[SavedMigration, ...], tuple[Failure, ...]] | None = None
         self.scripts = ScriptSteps(self._context)
+        self.user = UserSteps(self._context)
         self.roles = RoleSteps(self._context)
+        self.identity = IdentitySteps(self._context)
         self.rights = RightsSteps(self._context)
+        self.postsync = PostsyncSteps(self._context)
 
     # This machine.
 

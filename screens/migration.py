@@ -27,13 +27,16 @@ class Step(Enum):
     START = "start"
     CONNECT = "connect"
     CHECKS = "checks"
+    USER = "user"
     TABLES = "tables"
     ROLES = "roles"
     SCHEMA = "schema"
+    IDENTITY = "identity"
     PUBLICATION = "publication"
     RIGHTS = "rights"
     REVIEW = "review"
     LIVE = "live"
+    POSTSYNC = "post-sync"
     CUTOVER = "cutover"
     DONE = "done"
 
@@ -62,8 +65,10 @@ class Step(Enum):
 CHOOSING_STEPS = (
     Step.CONNECT,
     Step.CHECKS,
+    Step.USER,
     Step.TABLES,
     Step.SCHEMA,
+    Step.IDENTITY,
     Step.PUBLICATION,
     Step.REVIEW,
 )

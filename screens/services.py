@@ -29,9 +29,12 @@ from engine.schema.script import SchemaLook, SchemaScript, ScriptOutcome
 from engine.script.planned import StatementResult
 from engine.view import EngineView
 from screens.migration import SavedMigration
+from screens.step_services.identity import IdentityServices
+from screens.step_services.postsync import PostsyncServices
 from screens.step_services.rights import RightsServices
 from screens.step_services.roles import RoleServices
 from screens.step_services.scripts import ScriptServices
+from screens.step_services.user import UserServices
 
 
 class MigrationServices(Protocol):
@@ -50,12 +53,24 @@ class MigrationServices(Protocol):
         """Generated scripts and their files."""
 
     @property
+    def user(self) -> UserServices:
+        """For the step User."""
+
+    @property
     def roles(self) -> RoleServices:
         """For the step Roles."""
 
     @property
+    def identity(self) -> IdentityServices:
+        """For the step Identity."""
+
+    @property
     def rights(self) -> RightsServices:
         """For the step Rights."""
+
+    @property
+    def postsync(self) -> PostsyncServices:
+        """For the step Post-sync."""
 
     @property
     def starts_new(self) -> bool:

@@ -36,9 +36,12 @@ from engine.snapshot import (
     TableState,
 )
 from screens.migration import CutoverRecord, SavedMigration, Step
+from tests.screens.fakes.identity import FakeIdentity
+from tests.screens.fakes.postsync import FakePostsync
 from tests.screens.fakes.rights import FakeRights
 from tests.screens.fakes.roles import FakeRoles
 from tests.screens.fakes.scripts import FakeScripts
+from tests.screens.fakes.user import FakeUser
 
 NOW = datetime(2026, 11, 21, 2, 30, 0, tzinfo=UTC)
 MONOTONIC_SECONDS = 10_000.0
@@ -441,8 +444,11 @@ class FakeServices:
     starts_new: bool = False
     dry_run: bool = False
     scripts: FakeScripts = field(default_factory=FakeScripts)
+    user: FakeUser = field(default_factory=FakeUser)
     roles: FakeRoles = field(default_factory=FakeRoles)
+    identity: FakeIdentity = field(default_factory=FakeIdentity)
     rights: FakeRights = field(default_factory=FakeRights)
+    postsync: FakePostsync = field(default_factory=FakePostsync)
     probes: dict[Side, ServerSummary | Failure] = field(
         default_factory=lambda: {side: server_summary(side) for side in Side}
     )

@@ -9,13 +9,24 @@ import pytest
 from textual.pilot import Pilot
 
 from engine.catalog.planned import PlannedStatement, PublicationPlan
-from engine.catalog.table import TableName
+from engine.catalog.planned_identity import (
+    IdentityPlan,
+    IdentityProposal,
+    IdentityRecord,
+    IdentitySetting,
+    TableIdentity,
+)
+from engine.catalog.table import ReplicaIdentity, TableName
 from engine.checks.finding import Verdict, trouble
 from engine.checks.report import CheckReport, ServerReport
 from engine.cutover.outcome import SequenceOutcome, TableComparison, WriteActivity
 from engine.errors import Failure, Side
+from engine.postsync.checklist import Checklist, ChecklistItem, Task
 from engine.providers.fix import Fix
+from engine.roles.migration_role import MigrationUserPlan
+from engine.roles.planned import RolePlan
 from engine.schema.script import SchemaScript, ScriptOutcome
+from engine.script.planned import Script, ScriptStatement
 from engine.snapshot import Event, Phase, Severity, TableState
 from screens.live import LiveScreen
 from screens.migration import Step
@@ -39,12 +50,29 @@ _MOVING = "one\ntwo\x1b[31mthree\u202efour"
 _MOVING_SHOWN = r"one\ntwo\x1b[31mthree\u202efour"
 
 
+def _script(said: str) -> Script:
+    return Script("x.sql", said, (ScriptStatement(said, said),), (said,), (said,))
+
+
+def _identities(said: str) -> IdentityPlan:
+    name = TableName("public", said)
+    now, after = IdentitySetting(ReplicaIdentity.DEFAULT), IdentitySetting(ReplicaIdentity.FULL)
+    record = IdentityRecord(1, name, now, after, said)
+    proposal = IdentityProposal(name, name, now, after, said, said, said, (said,), (said,), None, record)
+    return IdentityPlan((TableIdentity(name, now, (proposal,), said),))
+
+
 def _hostile(services: FakeServices, said: str) -> FakeServices:
     """Put ``said`` wherever text that is not ours comes from."""
     fix = Fix(said, (said,), True, said, said, True, said)
     findings = tuple(trouble(said, side, Verdict.BLOCKS, said, said, remedy=fix) for side in Side)
     servers = [ServerReport(side, said, (said,), said, STARTED_AT) for side in Side]
     services.report = CheckReport(findings, servers[0], servers[1])
+    services.user.planned = MigrationUserPlan(said, False, _script(said), None)
+    services.roles.planned = RolePlan(_script(said), (), reads_passwords=True)
+    services.identity.planned = _identities(said)
+    services.rights.planned = (_script(said),)
+    services.postsync.planned = Checklist((ChecklistItem(0, Task.ANALYZE, said, said, 1, 1),))
     services.missing = (TableName("public", said),)
     services.script = SchemaScript(f"-- {said}", said)
     services.outcome = ScriptOutcome(False, 3, said)

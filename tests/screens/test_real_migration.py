@@ -16,8 +16,10 @@ from livesync_tui.saved import SavedMigrations
 from screens.checks import ChecksScreen
 from screens.cutover import CutoverScreen
 from screens.done import DoneScreen
+from screens.identity import IdentityScreen
 from screens.live import LiveScreen
 from screens.migration import Step
+from screens.postsync import PostsyncScreen
 from screens.publication import PublicationScreen
 from screens.review import ReviewScreen
 from screens.rights import RightsScreen
@@ -25,6 +27,7 @@ from screens.roles import RolesScreen
 from screens.schema import SchemaScreen
 from screens.start import StartScreen
 from screens.tables import TablesScreen
+from screens.user import UserScreen
 from screens.wizard import WizardScreen
 from tests.conftest import Database
 from tests.screens.scenario import shown
@@ -112,8 +115,9 @@ def test_a_database_is_moved_under_live_writes_with_a_break_in_between(
             await _until(pilot, lambda: "Ready for Checks" in shown(app))
             await pilot.press("ctrl+n")
             await on(pilot, ChecksScreen)
-            await _until(pilot, lambda: "Ready for Tables" in shown(app))
+            await _until(pilot, lambda: "Ready for User" in shown(app))
             await pilot.press("ctrl+n")
+            await pass_by(pilot, UserScreen)
             await on(pilot, TablesScreen)
             await next_is_on(pilot)
             assert "3 of 3 tables chosen" in shown(app)
@@ -124,6 +128,7 @@ def test_a_database_is_moved_under_live_writes_with_a_break_in_between(
             await pilot.press("shift+tab", "enter")
             await next_is_on(pilot)
             await pilot.press("ctrl+n")
+            await pass_by(pilot, IdentityScreen)
             await on(pilot, PublicationScreen)
             await _until(pilot, lambda: "to run, nothing has been run yet" in shown(app))
             await pilot.press("tab", "enter")
@@ -147,6 +152,7 @@ def test_a_database_is_moved_under_live_writes_with_a_break_in_between(
             await on(pilot, LiveScreen)
             await next_is_on(pilot)
             await pilot.press("ctrl+n")
+            await pass_by(pilot, PostsyncScreen)
             await on(pilot, CutoverScreen)
             await _until(pilot, lambda: "[ The writers are stopped ]" in shown(app))
             writer.stop()

@@ -12,8 +12,10 @@ from screens.checks import ChecksScreen
 from screens.connect import ConnectScreen
 from screens.cutover import CutoverScreen
 from screens.done import DoneScreen
+from screens.identity import IdentityScreen
 from screens.live import LiveScreen
 from screens.migration import Step
+from screens.postsync import PostsyncScreen
 from screens.publication import PublicationScreen
 from screens.review import ReviewScreen
 from screens.rights import RightsScreen
@@ -21,6 +23,7 @@ from screens.roles import RolesScreen
 from screens.schema import SchemaScreen
 from screens.start import StartScreen
 from screens.tables import TablesScreen
+from screens.user import UserScreen
 from tests.screens.fake_services import (
     FakeServices,
     copying_snapshot,
@@ -55,6 +58,9 @@ def test_a_whole_migration_can_be_walked_by_keys() -> None:
         assert "6 checks: 1 warning, 5 ok" in shown(app)
         await press(pilot, "ctrl+n")
 
+        assert isinstance(app.step, UserScreen)
+        await press(pilot, "ctrl+n")
+
         assert isinstance(app.step, TablesScreen)
         assert "6 of 7 tables chosen" in shown(app)
         await press(pilot, "n")
@@ -75,6 +81,9 @@ def test_a_whole_migration_can_be_walked_by_keys() -> None:
         assert isinstance(app.step, SchemaScreen)
         await press(pilot, "shift+tab", "enter")
         assert services.calls.count("apply schema") == 1
+        await press(pilot, "ctrl+n")
+
+        assert isinstance(app.step, IdentityScreen)
         await press(pilot, "ctrl+n")
 
         assert isinstance(app.step, PublicationScreen)
@@ -103,6 +112,12 @@ def test_a_whole_migration_can_be_walked_by_keys() -> None:
         assert app.step is live
         services.next_engine.current = ready_snapshot()
         live.poll()
+        await press(pilot, "ctrl+n")
+
+        assert isinstance(app.step, PostsyncScreen)
+        await press(pilot, "shift+tab", "enter")
+        assert services.postsync.runs == [None]
+        assert "4 of 4 items done" in shown(app)
         await press(pilot, "ctrl+n")
 
         cutover = app.step

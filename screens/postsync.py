@@ -1,0 +1,285 @@
+"""The step Post-sync: what no replication brings, done on the target once all rows are there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from functools import partial
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.types import CSSPathType
+from textual.widget import Widget
+from textual.widgets import Button, Static
+
+from engine.errors import Failure
+from engine.postsync.checklist import Checklist, ChecklistItem, Progress, Task
+from screens.action_button import ActionButton
+from screens.fitted_table import Column, FittedTable
+from screens.format import cell, human_bytes, human_duration, plain, plural, visible_lines
+from screens.migration import Step
+from screens.modals.failure import failure_text
+from screens.modals.text import TextModal
+from screens.services import MigrationServices
+from screens.wizard import WizardScreen
+
+_HELP = """
+Copied tables have no statistics, restored materialized views no rows, and constraints that were added NOT
+VALID are not trusted yet. This list does it, several at a time: ANALYZE for every table, REFRESH for the
+views that have rows on the source, VALIDATE for the constraints that are valid there.
+
+It reads the target only; replication goes on meanwhile. What fails does not keep the others from being done,
+and can be done again by itself with x. A materialized view shows the rows of the moment it was refreshed:
+refresh it again shortly before the cutover when that matters.
+"""
+
+_DOING = {Task.ANALYZE: "analyze", Task.VALIDATE: "validate", Task.REFRESH: "refresh"}
+_WORDS = {
+    Progress.WAITING: ("○ waiting", "quiet"),
+    Progress.RUNNING: ("● running", "busy"),
+    Progress.DONE: ("✓ done", "good"),
+    Progress.ALREADY_THERE: ("✓ there", "good"),
+    Progress.FAILED: ("✗ failed", "bad"),
+}
+_COLUMNS = (
+    Column("State", "state", width=9),
+    Column("Do", "task", width=8),
+    Column("Object", "name", weight=1),
+    Column("Size", "size", width=9, right=True),
+    Column("Took", "took", width=8, right=True),
+)
+
+
+def checklist_line(checklist: Checklist) -> str:
+    """How far the list is, in one sentence."""
+    settled = sum(item.is_settled for item in checklist.items)
+    line = f"{settled} of {plural(len(checklist.items), 'item')} done"
+    if checklist.size_bytes:
+        line += f", {human_bytes(checklist.settled_bytes)} of {human_bytes(checklist.size_bytes)} read"
+    failed = checklist.count(Progress.FAILED)
+    return f"{line}, {failed} failed" if failed else line
+
+
+class PostsyncScreen(WizardScreen):
+    """Shows the list and works it off."""
+
+    STEP = Step.POSTSYNC
+    QUESTION = "What is left to do on the target?"
+    HELP_TEXT = _HELP
+    CSS_PATH: ClassVar[CSSPathType | None] = ["wizard.tcss", "postsync.tcss"]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("x", "do_one", "Do one", id="postsync.one", tooltip="Do the marked item, again too."),
+        Binding("s", "stop", "Stop", id="postsync.stop", tooltip="Cancel what is running."),
+        Binding("r", "plan", "Look again", id="postsync.plan", tooltip="Look at both servers again."),
+        Binding("v", "view", "View", id="postsync.view", show=False, tooltip="Read the item in full."),
+        Binding(
+            "e", "error_details", "Error", id="postsync.error", show=False, tooltip="Details of the error."
+        ),
+    ]
+
+    def __init__(self, services: MigrationServices) -> None:
+        super().__init__(services)
+        self._checklist: Checklist | None = None
+        self._came: Checklist | None = None
+        """Put here by the threads that do the work; the screen takes it at its next look."""
+
+        self._failed: Failure | None = None
+
+    def compose_body(self) -> Iterable[Widget]:
+        yield Static("", id="says", markup=False)
+        with Horizontal(id="act-row", classes="row"):
+            yield ActionButton("Do all", id="all", classes="-act")
+        yield FittedTable(_COLUMNS, id="items")
+        yield Static("", id="detail", markup=False)
+
+    def opened(self) -> None:
+        self._show()
+        self._list.focus()
+        self.action_plan()
+
+    def resized(self) -> None:
+        if self._list.fit():
+            self._fill()
+
+    def tick(self) -> None:
+        self.poll()
+
+    def poll(self) -> None:
+        """Take over what the work has reported since the last look."""
+        came = self._came
+        if came is not None and came is not self._checklist:
+            self._checklist = came
+            self._show()
+
+    @property
+    def _list(self) -> FittedTable:
+        return self.query_one("#items", FittedTable)
+
+    def _marked(self) -> ChecklistItem | None:
+        marked = self._list.marked()
+        if marked is None or self._checklist is None:
+            return None
+        return self._checklist.items[int(marked)]
+
+    # Looking.
+
+    def action_plan(self) -> None:
+        if self.jobs.running:
+            return
+        self.notice(None)
+        self.start_job("plan", "looking at what is left to do", self.services.postsync.plan, self._planned)
+
+    def _planned(self, checklist: Checklist | Failure) -> None:
+        self._failed = checklist if isinstance(checklist, Failure) else None
+        if isinstance(checklist, Failure):
+            self.notice(checklist)
+        else:
+            self._came = None
+            self._checklist = checklist
+            self._list.clear()
+        self._show()
+
+    # Drawing.
+
+    def _show(self) -> None:
+        checklist = self._checklist
+        says = self.query_one("#says", Static)
+        if checklist is None:
+            says.update("")
+        elif not checklist.items:
+            nothing = "✓ The target has no table, view or constraint that needs anything."
+            says.update(plain(nothing, "$text-success"))
+        else:
+            tone = "$text-success" if checklist.is_settled else ""
+            says.update(plain(checklist_line(checklist), tone))
+        self._list.display = bool(checklist and checklist.items)
+        self._fill()
+        self._draw_button()
+        self.redraw_frame()
+
+    def _draw_button(self) -> None:
+        checklist = self._checklist
+        button = self.query_one("#all", ActionButton)
+        left = 0 if checklist is None else sum(not item.is_settled for item in checklist.items)
+        self.query_one("#act-row").display = bool(left)
+        button.say(f"Do {plural(left, 'item')}")
+        button.turn_off(self._is_running or self.services.dry_run)
+
+    @property
+    def _is_running(self) -> bool:
+        return self.jobs.is_running("run")
+
+    def _fill(self) -> None:
+        rows = self._list
+        remade = rows.fit()
+        items = () if self._checklist is None else self._checklist.items
+        if remade or rows.row_count != len(items):
+            rows.clear()
+            for item in items:
+                rows.add(str(item.number), self._cells(item))
+        else:
+            for item in items:
+                cells = self._cells(item)
+                for key in rows.shown_keys:
+                    rows.change(str(item.number), key, cells[key])
+        self._show_detail()
+
+    def _cells(self, item: ChecklistItem) -> dict[str, Text]:
+        word, tone = _WORDS[item.progress]
+        took = human_duration(item.seconds) if item.seconds else ""
+        return {
+            "state": cell(word, self.tone(tone)),
+            "task": cell(_DOING[item.task]),
+            "name": cell(item.name),
+            "size": cell(human_bytes(item.size_bytes), right=True),
+            "took": cell(took, right=True),
+        }
+
+    def on_data_table_row_highlighted(self) -> None:
+        self._show_detail()
+
+    def _show_detail(self) -> None:
+        item = self._marked()
+        detail = self.query_one("#detail", Static)
+        detail.display = item is not None
+        if item is not None:
+            lines = [plain(f"{item.statement};", "$text-muted")]
+            if item.failure is not None:
+                lines.append(Content.styled(visible_lines(failure_text(item.failure)), "$text-error"))
+            detail.update(Content("\n").join(lines))
+
+    def on_data_table_row_selected(self) -> None:
+        self.action_view()
+
+    def action_view(self) -> None:
+        item = self._marked()
+        if item is not None:
+            text = f"{item.statement};"
+            if item.failure is not None:
+                text += f"\n\n{failure_text(item.failure)}"
+            self.app.push_screen(TextModal("Item", text, "item.txt", self.copy, large=True))
+
+    def copy_text(self) -> tuple[str, str] | None:
+        item = self._marked()
+        return None if item is None else ("item.sql", f"{item.statement};\n")
+
+    # Doing.
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "do_one":
+            item = None if self._checklist is None else self._marked()
+            return True if item is not None and not self.jobs.running and not self.services.dry_run else None
+        if action == "stop":
+            return True if self._is_running else None
+        return super().check_action(action, parameters)
+
+    @on(Button.Pressed, "#all")
+    def _do_all(self) -> None:
+        if not self.jobs.running and not self.services.dry_run:
+            self._run(None)
+
+    def action_do_one(self) -> None:
+        item = self._marked()
+        if item is not None and self.check_action("do_one", ()):
+            self._run((item.number,))
+
+    def _run(self, chosen: Collection[int] | None) -> None:
+        if self._checklist is None:
+            return
+        self.notice(None)
+        run = partial(self.services.postsync.run, self._checklist, chosen, self._progressed)
+        self.start_job("run", "working off the list", run, self._ran)
+        self._draw_button()
+
+    def _progressed(self, checklist: Checklist) -> None:
+        # Called from other threads; a reference is put in place at once.
+        self._came = checklist
+
+    def action_stop(self) -> None:
+        self.services.postsync.stop()
+
+    def _ran(self, checklist: Checklist | Failure) -> None:
+        if isinstance(checklist, Failure):
+            self.notice(checklist)
+        else:
+            self._came = checklist
+        self.poll()
+        self._show()
+
+    # The gate.
+
+    def next_blocked(self) -> str | None:
+        if self._checklist is None and self._failed is None:
+            return "what is left to do was not looked at; r looks"
+        return None
+
+    def next_hint(self) -> str:
+        if self._failed is not None:
+            return "Next goes on to Cutover without it; e says why"
+        left = 0 if self._checklist is None else sum(not item.is_settled for item in self._checklist.items)
+        if left:
+            return f"{plural(left, 'item')} not done; Next goes on to Cutover without"
+        return super().next_hint()
