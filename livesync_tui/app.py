@@ -19,10 +19,10 @@ from screens.format import visible
 from screens.identity import IdentityScreen
 from screens.live import LiveScreen
 from screens.migration import Step, step_closed
-from screens.modals.confirm import LeaveModal
+from screens.modals.leave import LeaveModal, Leaving
 from screens.postsync import PostsyncScreen
 from screens.publication import PublicationScreen
-from screens.report import after_exit_text, leaving_text
+from screens.report import EngineLeft, after_exit_text, leaving_text
 from screens.review import ReviewScreen
 from screens.rights import RightsScreen
 from screens.roles import RolesScreen
@@ -77,6 +77,7 @@ class MigrationApp(App[None], inherit_bindings=False):
         self.services = services
         self._refresh_seconds = refresh_seconds
         self._terminal_is_there = terminal_is_there
+        self._stop_wanted = False
         self.register_theme(NIGHT)
         self.theme = theme
 
@@ -129,16 +130,23 @@ class MigrationApp(App[None], inherit_bindings=False):
         if services.migration.cutover.done_at is not None:
             self.exit()
             return
+        if services.host.read_only_because:
+            self.exit()
+            return
         snapshot = engine.snapshot() if engine is not None else None
         retained = (
             snapshot.lag.retained_wal_bytes if snapshot is not None and snapshot.lag is not None else None
         )
-        text = leaving_text(services.migration, retained)
-        act = "Leave" if engine is None else "Stop and record (resume later)"
-        self.push_screen(LeaveModal(text, act=act), self._left)
+        runs_on = services.host.survives
+        text = leaving_text(services.migration, retained, runs_on=runs_on)
+        act = "Leave" if engine is None else "Stop and record"
+        self.push_screen(LeaveModal(text, act=act, may_run_on=runs_on), self._left)
 
-    def _left(self, confirmed: bool | None) -> None:
-        if confirmed:
+    def _left(self, answer: Leaving | None) -> None:
+        if answer is Leaving.STOP:
+            self._stop_wanted = True
+            self.exit()
+        elif answer is Leaving.RUN_ON:
             self.exit()
 
     def leave_now(self) -> None:
@@ -150,8 +158,9 @@ class MigrationApp(App[None], inherit_bindings=False):
             loop.call_soon_threadsafe(self.exit)
 
     def _stop_engine(self) -> None:
+        """An engine in this process ends with it; one in a host of its own goes on."""
         engine = self.services.engine
-        if engine is not None:
+        if engine is not None and not self.services.host.survives:
             engine.stop()
 
     def _watch_terminal(self) -> None:
@@ -159,12 +168,16 @@ class MigrationApp(App[None], inherit_bindings=False):
             self.leave_now()
 
     def finish(self) -> str:
-        """Stop the engine and wait for it; what to print on the normal terminal. Called after the run."""
+        """Settle the engine as asked for; what to print on the normal terminal. Called after the run."""
         services = self.services
-        stopped: bool | None = None
+        state = EngineLeft.NEVER_RAN
         if services.engine is not None and services.migration.cutover.done_at is None:
-            stopped = services.stop_engine() is True
-        return after_exit_text(services.migration, stopped, services.drop_command())
+            if services.host.survives and not self._stop_wanted:
+                services.host.let_run()
+                state = EngineLeft.RUNS_ON
+            else:
+                state = EngineLeft.STOPPED if services.stop_engine() is True else EngineLeft.NOT_IN_TIME
+        return after_exit_text(services.migration, state, services.drop_command())
 
     # When something breaks.
 
@@ -182,7 +195,8 @@ class MigrationApp(App[None], inherit_bindings=False):
         where = f" Written to {written}." if isinstance(written, Path) else ""
         about = f" The log is {log}." if log is not None else ""
         said = f"livesync-tui broke off; this is a bug.{where}{about}"
-        return f"{said}\nReplication stops at a recorded position.\n{text}"
+        goes_on = "goes on without it" if self.services.host.survives else "stops at a recorded position"
+        return f"{said}\nReplication {goes_on}.\n{text}"
 
 
 def crash_text(error: BaseException | None) -> str:
@@ -205,6 +219,7 @@ def build_app(
     theme: str = NIGHT.name,
     terminal_is_there: Callable[[], bool] | None = None,
     dry_run: bool = False,
+    host_directory: Path | None = None,
 ) -> MigrationApp:
     """The wizard with its real services.
 
@@ -217,6 +232,7 @@ def build_app(
         log_path: Where the log is written, for the person to know.
         theme: Name of a theme of Textual's or of :mod:`livesync_tui.theme`.
         terminal_is_there: Whether the terminal still exists; None does not watch it.
+        host_directory: Where processes that replicate listen; None to replicate in this process.
         dry_run: Change nothing on either server; the last step is to write the whole script.
     """
     # psycopg takes a tenth of a second to import; the App itself does not need it.
@@ -230,5 +246,6 @@ def build_app(
         folder=folder,
         log_path=log_path,
         dry_run=dry_run,
+        host_directory=host_directory,
     )
     return MigrationApp(services, theme=theme, terminal_is_there=terminal_is_there)

@@ -37,11 +37,9 @@ from engine.cutover.outcome import (
 from engine.cutover.sequences import copy_sequences
 from engine.cutover.writers import write_activity
 from engine.errors import EngineError, Failure, Side
-from engine.feed import Feed
 from engine.providers.load import load_providers
 from engine.replication.deferred_state import waiting_objects
 from engine.replication.drop import drop_subscription
-from engine.replication.engine import Engine
 from engine.replication.schema_restore import bring_schema
 from engine.replication.state import StateStore
 from engine.replication.subscription import SubscriptionConfig
@@ -54,6 +52,7 @@ from livesync_tui.migration_context import MigrationContext
 from livesync_tui.paths import state_directory
 from livesync_tui.saved import SavedMigrations
 from livesync_tui.service_failure import failure_of, returns_failure
+from livesync_tui.step_services.host import HostSteps
 from livesync_tui.step_services.identity import IdentitySteps
 from livesync_tui.step_services.postsync import PostsyncSteps
 from livesync_tui.step_services.rights import RightsSteps
@@ -87,6 +86,7 @@ class LivesyncServices:
         folder: Path | None = None,
         log_path: Path | None = None,
         dry_run: bool = False,
+        host_directory: Path | None = None,
     ) -> None:
         self._context = MigrationContext(
             SavedMigrations(folder or state_directory()), subscription, dry_run=dry_run
@@ -97,7 +97,6 @@ class LivesyncServices:
         self._typed: dict[Side, str] = {}
         """Connection strings as they were used, for the masked inputs."""
 
-        self._engine: Engine | None = None
         self._list: tuple[tuple[SavedMigration, ...], tuple[Failure, ...]] | None = None
         self.scripts = ScriptSteps(self._context)
         self.user = UserSteps(self._context)
@@ -105,6 +104,7 @@ class LivesyncServices:
         self.identity = IdentitySteps(self._context)
         self.rights = RightsSteps(self._context)
         self.postsync = PostsyncSteps(self._context)
+        self.host = HostSteps(self._context, host_directory)
 
     # This machine.
 
@@ -322,31 +322,26 @@ class LivesyncServices:
 
     @property
     def engine(self) -> EngineView | None:
-        return self._engine
+        return self.host.engine
 
     @returns_failure("starting the engine")
     def start_engine(self) -> None:
-        if self._engine is not None and not self._engine.join(0):
-            return
+        self._context.require_writing()
         migration = self._migration
-        config = SubscriptionConfig(
-            subscription=migration.subscription,
-            publications=(migration.publication,),
-            source=self._source,
-            target=self._target,
-            table_map=_SAME_NAMES,
-            sync_workers=migration.sync_workers,
+        self.host.start(
+            SubscriptionConfig(
+                subscription=migration.subscription,
+                publications=(migration.publication,),
+                source=self._source,
+                target=self._target,
+                table_map=_SAME_NAMES,
+                sync_workers=migration.sync_workers,
+            )
         )
-        engine = Engine(config, Feed())
-        engine.start()
-        self._engine = engine
 
     @returns_failure("stopping the engine")
     def stop_engine(self) -> bool:
-        if self._engine is None:
-            return True
-        self._engine.stop()
-        return self._engine.join(_STOP_SECONDS)
+        return self.host.stop(_STOP_SECONDS)
 
     # Cutover.
 
@@ -366,9 +361,9 @@ class LivesyncServices:
 
     @returns_failure("applying what was written")
     def drain(self) -> DrainOutcome:
-        assert self._engine is not None
+        assert self.engine is not None
         with open_session(self._source, "fence") as session:
-            return drain(self._engine, session, timeout_seconds=_DRAIN_SECONDS)
+            return drain(self.engine, session, timeout_seconds=_DRAIN_SECONDS)
 
     @returns_failure("carrying the sequences over")
     def copy_sequences(self) -> tuple[SequenceOutcome, ...]:

@@ -8,8 +8,6 @@ for the normal terminal, where it survives the alternate screen.
 
 from __future__ import annotations
 
-import logging
-import logging.handlers
 import os
 import signal
 import sys
@@ -21,7 +19,9 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from engine.errors import Failure, Retry
-from livesync_tui.paths import make_private_directory, state_directory
+from livesync_tui.host.address import runtime_directory
+from livesync_tui.log_file import log_to_file
+from livesync_tui.paths import state_directory
 
 if TYPE_CHECKING:
     from livesync_tui.app import MigrationApp
@@ -43,9 +43,6 @@ _LEAKS = ("TEXTUAL_LOG", "TEXTUAL", "TEXTUAL_DEBUG")
 """With these Textual writes every key to a file or a socket, passwords too."""
 
 _INSTEAD = "Use livesync-tui run and livesync-tui status, which need no screen"
-
-_LOG_BYTES = 10 * 1024 * 1024
-_LOG_FILES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,25 +95,6 @@ def _standard_terminal() -> tuple[bool, str]:
     return sys.__stdin__.isatty() and stderr.isatty(), stderr.encoding or ""
 
 
-def log_to_file(folder: Path) -> Path:
-    """Send all logging to a file; a line on stderr would be painted over the screen."""
-    make_private_directory(folder)
-    path = folder / "livesync.log"
-    # Made before the handler opens it, so that it is never readable by others.
-    os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
-    handler = logging.handlers.RotatingFileHandler(
-        path, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8"
-    )
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    root = logging.getLogger()
-    for existing in list(root.handlers):
-        root.removeHandler(existing)
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    logging.captureWarnings(True)
-    return path
-
-
 @contextmanager
 def signals_leave(app: MigrationApp) -> Iterator[None]:
     """Make hang-up, termination and interrupt leave the wizard in order; Textual handles none of them."""
@@ -162,7 +140,7 @@ def run_wizard(
     prepare(os.environ)
     where = folder or state_directory()
     try:
-        log_path = log_to_file(where)
+        log_path = log_to_file(where, "livesync.log")
     except OSError as error:
         return WizardResult(f"livesync-tui: {where} cannot be written: {error.strerror}.\n", EXIT_FAILED)
 
@@ -179,6 +157,8 @@ def run_wizard(
         theme=theme_name(os.environ.get("TERM", ""), os.environ.get("COLORTERM", "")),
         terminal_is_there=lambda: os.isatty(0),
         dry_run=dry_run,
+        # The demo's servers end with it, so its engine does too.
+        host_directory=None if stop_writers is not None else runtime_directory(),
     )
     with signals_leave(app):
         app.run(mouse="SSH_CONNECTION" not in os.environ if mouse is None else mouse)

@@ -464,7 +464,7 @@ class LiveScreen(WizardScreen):
 
     def action_pause(self) -> None:
         engine = self.services.engine
-        if engine is None or self._snapshot is None:
+        if engine is None or self._snapshot is None or self._only_looks():
             return
         if self._snapshot.phase in (Phase.FAILED, Phase.STOPPED):
             self.notice(None)
@@ -485,8 +485,17 @@ class LiveScreen(WizardScreen):
         self._events = []
         self.poll()
 
+    def _only_looks(self) -> bool:
+        """Whether an order would be refused; says why."""
+        because = self.services.host.read_only_because
+        if because:
+            self.notify(f"Not done: {because}.", markup=False)
+        return bool(because)
+
     def action_retry(self) -> None:
         table = self._marked_table()
+        if self._only_looks():
+            return
         if table is None or table.last_error is None:
             set_aside = self._snapshot.tables_set_aside if self._snapshot is not None else ()
             if not set_aside:
@@ -554,6 +563,8 @@ class LiveScreen(WizardScreen):
 
     def next_blocked(self) -> str | None:
         snapshot = self._snapshot
+        if self.services.host.read_only_because:
+            return f"{self.services.host.read_only_because}; this one only looks"
         if snapshot is None:
             return "the engine has not reported yet"
         if snapshot.phase in (Phase.FAILED, Phase.STOPPED, Phase.STOPPING):
@@ -578,4 +589,4 @@ class LiveScreen(WizardScreen):
         return None
 
     def next_hint(self) -> str:
-        return "All tables are synchronized; ready for Cutover whenever you are"
+        return f"All tables are synchronized; ready for {Step.POSTSYNC.title} whenever you are"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import Enum
 
 from screens.format import human_bytes, human_count, human_duration, human_moment, plural, visible
 from screens.migration import SavedMigration
@@ -56,22 +57,37 @@ def report_text(migration: SavedMigration, drop_command: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def leaving_text(migration: SavedMigration, retained_wal_bytes: int | None) -> str:
+class EngineLeft(Enum):
+    """What became of the engine when the wizard ended."""
+
+    NEVER_RAN = "never ran"
+    STOPPED = "stopped"
+    NOT_IN_TIME = "not in time"
+    RUNS_ON = "runs on"
+
+
+def leaving_text(migration: SavedMigration, retained_wal_bytes: int | None, *, runs_on: bool) -> str:
     """What stays behind when the wizard is left before the end."""
     if migration.started_at is None:
         return "Nothing has been copied so far. The answers given up to here are kept on this machine."
     kept = "" if retained_wal_bytes is None else f" ({human_bytes(retained_wal_bytes)} now)"
-    return (
-        "Replication stops and its position is recorded in the target. It goes on from there, without "
-        "copying finished tables again, when livesync-tui is started and this migration is resumed.\n\n"
+    stopping = (
+        "replication stops and its position is recorded in the target. It goes on from there, without "
+        "copying finished tables again, when livesync-tui is started and this migration is resumed. "
         f"Meanwhile the source keeps all WAL for the slot live_sync_{migration.subscription}{kept}: "
-        "its disk fills as long as nothing replicates. There is no mode that goes on without this terminal "
-        "yet; use tmux or screen, or livesync-tui run."
+        "its disk fills as long as nothing replicates."
+    )
+    if not runs_on:
+        return f"When you leave, {stopping}"
+    return (
+        "Keep it running: replication goes on in a process of its own, without a terminal. livesync-tui "
+        "finds it again.\n\n"
+        f"Stop and record: {stopping}"
     )
 
 
-def after_exit_text(migration: SavedMigration, engine_stopped: bool | None, drop_command: str) -> str:
-    """What is printed after the wizard; ``engine_stopped`` is None when the engine never ran."""
+def after_exit_text(migration: SavedMigration, engine: EngineLeft, drop_command: str) -> str:
+    """What is printed after the wizard."""
     if migration.cutover.done_at is not None:
         return report_text(migration, drop_command)
     if not migration.source_name:
@@ -81,11 +97,18 @@ def after_exit_text(migration: SavedMigration, engine_stopped: bool | None, drop
     if migration.started_at is None:
         on = f"Start livesync-tui again to go on at {migration.step.title}."
         return f"{where}\nNothing has been copied so far. {on}\n"
+    if engine is EngineLeft.RUNS_ON:
+        return (
+            f"{where}\nReplication goes on without this terminal.\n"
+            "To look, stop it or cut over:  livesync-tui\n"
+            f"To see where it stands:        livesync-tui status --subscription {migration.subscription}\n"
+        )
     ended = {
-        True: "Replication is stopped; its position is recorded in the target.",
-        False: "Replication did not stop in time; its last recorded position in the target is what counts.",
-        None: "Replication was not running.",
-    }[engine_stopped]
+        EngineLeft.STOPPED: "Replication is stopped; its position is recorded in the target.",
+        EngineLeft.NOT_IN_TIME: "Replication did not stop in time; its last position recorded in the target "
+        "is what counts.",
+        EngineLeft.NEVER_RAN: "Replication was not running.",
+    }[engine]
     return (
         f"{where}\n{ended}\n"
         f"The source keeps WAL for the slot live_sync_{migration.subscription} until then.\n"

@@ -29,6 +29,7 @@ from engine.schema.script import SchemaLook, SchemaScript, ScriptOutcome
 from engine.script.planned import StatementResult
 from engine.view import EngineView
 from screens.migration import SavedMigration
+from screens.step_services.host import HostServices
 from screens.step_services.identity import IdentityServices
 from screens.step_services.postsync import PostsyncServices
 from screens.step_services.rights import RightsServices
@@ -71,6 +72,10 @@ class MigrationServices(Protocol):
     @property
     def postsync(self) -> PostsyncServices:
         """For the step Post-sync."""
+
+    @property
+    def host(self) -> HostServices:
+        """Where the engine runs."""
 
     @property
     def starts_new(self) -> bool:

@@ -18,6 +18,8 @@ from screens.format import cell, human_moment, plain, plural
 from screens.migration import SavedMigration, Step
 from screens.modals.confirm_name import ConfirmNameModal
 from screens.modals.password import PasswordModal
+from screens.services import MigrationServices
+from screens.step_services.host import RunningHost
 from screens.wizard import StepRequested, WizardScreen
 
 _HELP = """
@@ -74,9 +76,21 @@ class StartScreen(WizardScreen):
         yield Static("", id="empty", markup=False)
         yield Static("", id="says", markup=False)
 
+    def __init__(self, services: MigrationServices) -> None:
+        super().__init__(services)
+        self._hosts: tuple[RunningHost, ...] = ()
+
     def opened(self) -> None:
         self._table.focus()
         self._fill()
+        self.start_job(
+            "hosts", "looking for what runs", self.services.host.running, self._hosts_found, quiet=True
+        )
+
+    def _hosts_found(self, hosts: tuple[RunningHost, ...] | Failure) -> None:
+        if not isinstance(hosts, Failure) and hosts:
+            self._hosts = hosts
+            self._fill()
 
     def resized(self) -> None:
         if self._table.fit():
@@ -95,7 +109,7 @@ class StartScreen(WizardScreen):
             cells = {
                 "name": cell(migration.name),
                 "where": cell(f"{migration.source_name} → {migration.target_name}"),
-                "step": cell(_progress(migration)),
+                "step": cell("running" if self._host_of(migration) else _progress(migration)),
                 "when": cell(human_moment(migration.updated_at)[:16]),
             }
             table.add(migration.id, cells)
@@ -122,13 +136,21 @@ class StartScreen(WizardScreen):
             text = f"enter: go on at {step.title}"
             if step is Step.LIVE:
                 tables = plural(len(migration.tables), "table")
-                text += f"; replication of {tables} goes on from the position recorded in the target"
+                host = self._host_of(migration)
+                text += (
+                    f"; replication of {tables} goes on from the position recorded in the target"
+                    if host is None
+                    else f"; {tables} are replicated now by process {host.pid}"
+                )
             elif step is Step.DONE:
                 text += "; the cutover is done"
             else:
                 text += "; nothing has been copied so far"
         self.query_one("#says", Static).update(plain(text))
         self.redraw_frame()
+
+    def _host_of(self, migration: SavedMigration) -> RunningHost | None:
+        return next((host for host in self._hosts if host.migration_id == migration.id), None)
 
     def on_data_table_row_highlighted(self) -> None:
         self._say()
@@ -205,7 +227,11 @@ class StartScreen(WizardScreen):
 
     def _probed(self, side: Side, summary: ServerSummary | Failure) -> None:
         if isinstance(summary, Failure):
-            if asks_for_password(summary):
+            runs = self._host_of(self.services.migration) is not None
+            if runs and not asks_for_password(summary):
+                # What the engine makes of a server that does not answer is seen there.
+                self._take_engine()
+            elif asks_for_password(summary):
                 endpoint = self.services.endpoint(side)
                 modal = PasswordModal(side.value, str(endpoint), summary.title)
                 self.app.push_screen(modal, partial(self._password_given, side))
@@ -222,6 +248,9 @@ class StartScreen(WizardScreen):
         if resume_step(self.services.migration) is not Step.LIVE:
             self._go_on()
             return
+        self._take_engine()
+
+    def _take_engine(self) -> None:
         self.start_job("engine", "starting the engine", self._start_engine, self._engine_started)
 
     def _password_given(self, side: Side, password: str | None) -> None:
@@ -231,6 +260,9 @@ class StartScreen(WizardScreen):
         elif self.services.migration.cutover.done_at is not None:
             # The report can be read without the servers.
             self._go_on()
+        elif self._host_of(self.services.migration) is not None:
+            # So can the engine be watched.
+            self._take_engine()
 
     def _start_engine(self) -> bool | Failure:
         return self.services.start_engine() or True

@@ -46,10 +46,3 @@ class ConfirmModal(ModalBox[bool]):
     @on(Button.Pressed, "#keep")
     def _keep_pressed(self) -> None:
         self.dismiss(False)
-
-
-class LeaveModal(ConfirmModal):
-    """Asks before leaving, and says what stays behind."""
-
-    def __init__(self, text: str, *, act: str) -> None:
-        super().__init__("Leave livesync-tui?", text, act=act, keep="Keep looking")

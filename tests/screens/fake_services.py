@@ -36,6 +36,7 @@ from engine.snapshot import (
     TableState,
 )
 from screens.migration import CutoverRecord, SavedMigration, Step
+from tests.screens.fakes.host import FakeHost
 from tests.screens.fakes.identity import FakeIdentity
 from tests.screens.fakes.postsync import FakePostsync
 from tests.screens.fakes.rights import FakeRights
@@ -448,6 +449,7 @@ class FakeServices:
     roles: FakeRoles = field(default_factory=FakeRoles)
     identity: FakeIdentity = field(default_factory=FakeIdentity)
     rights: FakeRights = field(default_factory=FakeRights)
+    host: FakeHost = field(default_factory=FakeHost)
     postsync: FakePostsync = field(default_factory=FakePostsync)
     probes: dict[Side, ServerSummary | Failure] = field(
         default_factory=lambda: {side: server_summary(side) for side in Side}

@@ -11,12 +11,14 @@ from textual.screen import Screen
 from livesync_tui.app import _SCREENS, MigrationApp
 from screens.keys import BANNED_KEYS
 from screens.modals.box import ModalBox
-from screens.modals.confirm import ConfirmModal, LeaveModal
+from screens.modals.confirm import ConfirmModal
 from screens.modals.confirm_name import ConfirmNameModal
 from screens.modals.failure import FailureModal
 from screens.modals.help import HelpModal
+from screens.modals.leave import LeaveModal
 from screens.modals.password import PasswordModal
 from screens.modals.provider import ProviderModal
+from screens.modals.steps import StepsModal
 from screens.modals.text import TextModal
 from screens.wizard import WizardScreen
 
@@ -30,6 +32,7 @@ _MODALS: tuple[type[Screen[object]], ...] = (
     LeaveModal,
     PasswordModal,
     ProviderModal,
+    StepsModal,
 )
 _OURS = (MigrationApp, WizardScreen, *_SCREENS.values(), *_MODALS)
 
