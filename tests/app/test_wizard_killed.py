@@ -1,4 +1,4 @@
-"""The wizard's process is killed while it copies; started again, it goes on with the same migration."""
+"""The wizard is killed, with or without the process that replicates; started again, it goes on with both."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 
 from livesync_tui.demo.dataset import create_demo
 from livesync_tui.demo.writer import DemoWriter
+from livesync_tui.host.remote_engine import find_hosts
 from tests.conftest import Database
 from tests.faults.migrating import all_ready, assert_all_equal, states, wait_drained
 from tests.waiting import wait_until
@@ -33,7 +35,7 @@ NEXT, BACK_TAB, ENTER, TAB = b"\x0e", b"\x1b[Z", b"\r", b"\t"
 class Terminal:
     """``livesync-tui`` on a pseudo-terminal of 80x24, and what it has drawn so far."""
 
-    def __init__(self, source: Database, target: Database, state: Path) -> None:
+    def __init__(self, source: Database, target: Database, state: Path, sockets: Path) -> None:
         self._controller, terminal = pty.openpty()
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self.process = subprocess.Popen(
@@ -46,6 +48,7 @@ class Terminal:
                 "SOURCE": source.conninfo,
                 "TARGET": target.conninfo,
                 "XDG_STATE_HOME": str(state),
+                "XDG_RUNTIME_DIR": str(sockets),
                 "TERM": "xterm-256color",
                 "LC_ALL": "C.UTF-8",
             },
@@ -103,23 +106,36 @@ def index_names(database: Database) -> list[tuple[str]]:
     )
 
 
-@pytest.mark.parametrize("moment", ["copying", "replicating"])
-def test_killed_and_started_again(
-    moment: str, source_db: Database, target_db: Database, tmp_path: Path
+@pytest.mark.parametrize(
+    ("moment", "killed"), [("copying", "wizard"), ("copying", "both"), ("replicating", "both")]
+)
+def test_killed_and_started_again(  # noqa: PLR0917
+    moment: str,
+    killed: str,
+    source_db: Database,
+    target_db: Database,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
+    # The path of a Unix socket has room for 107 bytes.
+    sockets = tmp_path_factory.mktemp("s")
     create_demo(source_db.conninfo, rows=60_000)
     writer = DemoWriter(source_db.conninfo, transactions_per_second=150)
     writer.start()
-    terminal = Terminal(source_db, target_db, tmp_path)
+    terminal = Terminal(source_db, target_db, tmp_path, sockets)
     try:
         terminal.wait_for("Which database is moved")
         terminal.press(NEXT, then="Ready for Checks")
-        terminal.press(NEXT, then="Ready for Tables")
+        terminal.press(NEXT, then="Ready for User")
+        terminal.press(NEXT, then="Next goes on to Tables without")
         terminal.press(NEXT, then="11 of 11 tables chosen")
+        terminal.press(NEXT, then="Ready for Schema")
         terminal.press(NEXT, then="lines by pg_dump")
         terminal.press(BACK_TAB, BACK_TAB, ENTER, then="wait for the rows: Start builds them")
+        terminal.press(NEXT, then="statement not run")
         terminal.press(NEXT, then="to run, nothing has been run yet")
         terminal.press(TAB, ENTER, then="applied.")
+        terminal.press(NEXT, then="Ready for Review")
         terminal.press(NEXT, then="Nothing has been copied so far")
         terminal.press(TAB, ENTER, then="sync workers busy")
         if moment == "copying":
@@ -127,20 +143,29 @@ def test_killed_and_started_again(
         else:
             wait_until(lambda: all_ready(target_db), describe=lambda: states(target_db))
         terminal.kill()
+        (host,) = find_hosts(sockets / "livesync-tui")
+        if killed == "both":
+            os.kill(host.pid, signal.SIGKILL)
 
-        terminal = Terminal(source_db, target_db, tmp_path)
+        terminal = Terminal(source_db, target_db, tmp_path, sockets)
         terminal.wait_for("enter")
         terminal.press(ENTER, then="sync workers busy")
         wait_until(lambda: all_ready(target_db), describe=lambda: states(target_db))
         writer.stop()
         wait_drained(source_db, target_db)
         wait_until(lambda: not target_db.query("select from _ts_live_sync.deferred where state <> 'done'"))
+        found = [host.pid for host in find_hosts(sockets / "livesync-tui")]
+        assert (found == [host.pid]) is (killed == "wizard")
     finally:
         writer.stop()
         terminal.kill()
+        for host in find_hosts(sockets / "livesync-tui"):
+            os.kill(host.pid, signal.SIGKILL)
     assert writer.failure is None
     assert_all_equal(source_db, target_db)
     assert index_names(target_db) == index_names(source_db)
-    assert target_db.query("select epoch from _ts_live_sync.subscription") == [(2,)]
+    assert target_db.query("select epoch from _ts_live_sync.subscription") == [
+        (1 if killed == "wizard" else 2,)
+    ]
     saved = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
     assert source_db.conninfo.split("@", 1)[0].rsplit(":", 1)[1] not in saved

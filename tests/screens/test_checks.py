@@ -82,7 +82,7 @@ def test_warnings_and_what_could_not_be_checked_do_not_hold_up() -> None:
 
     async def walk(_pilot: Pilot[Any], app: WizardForTests) -> None:
         assert _checks(app).next_blocked() is None
-        assert "Ready for Tables" in shown(app)
+        assert "Ready for User" in shown(app)
 
     play(walk, services, Step.CHECKS)
 
@@ -193,7 +193,7 @@ def test_a_restart_is_followed_until_the_new_value_is_there() -> None:
         text = await look(ServerStart(last, ()))
         assert "✓ The source was restarted: wal_level is logical" in text
         assert "restart needed" not in text
-        assert "Ready for Tables" in text
+        assert "Ready for User" in text
         assert services.calls.count("run checks") == ran + 2
         calls = list(services.calls)
         checks.poll()
@@ -304,7 +304,7 @@ def test_checks_that_cannot_run_keep_next_off_and_say_why() -> None:
         assert _checks(app).next_blocked() is not None
         services.report = check_report(*good_findings())
         await press(pilot, "r")
-        assert "Ready for Tables" in shown(app)
+        assert "Ready for User" in shown(app)
         services.report = _GONE
         await press(pilot, "r", "ctrl+n")
         # What was found before is still there to be read, and counts no longer.

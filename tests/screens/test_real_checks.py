@@ -61,7 +61,7 @@ def test_a_fix_is_applied_and_the_restart_it_needs_is_followed(
             assert _is_at_checks(app)
             await asyncio.to_thread(plain_server.start)
             await until(pilot, "The source was restarted: wal_level is logical")
-            await until(pilot, "Ready for Tables")
+            await until(pilot, "Ready for User")
             await _name_provider(pilot, until)
 
     asyncio.run(run())
@@ -78,4 +78,4 @@ async def _name_provider(pilot: Pilot[Any], until: Callable[..., Any]) -> None:
     await until(pilot, "Whose servers are these?")
     await pilot.press("tab", "down", "down", "enter")
     await until(pilot, "Target  Aiven")
-    await until(pilot, "Ready for Tables")
+    await until(pilot, "Ready for User")
