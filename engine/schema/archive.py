@@ -141,8 +141,6 @@ class _Reader:
                 [self._program.path, *output_flags(self._program), *flags, self._archive],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                encoding="utf-8",
-                errors="surrogateescape",
                 check=False,
             )
         except OSError as error:
@@ -153,11 +151,12 @@ class _Reader:
             raise EngineError(
                 Failure(
                     "pg_restore could not read what pg_dump wrote",
-                    detail=finished.stderr.strip(),
+                    detail=finished.stderr.decode("utf-8", "replace").strip(),
                     hint=f"It was {self._program.version_line}, {self._program.path}",
                 )
             )
-        return finished.stdout
+        # Not in subprocess's text mode, which would make line ends of carriage returns in names and bodies.
+        return finished.stdout.decode("utf-8", "surrogateescape")
 
     def ids(self, section: str) -> list[int]:
         """The entries of a section, in their order."""

@@ -142,6 +142,20 @@ def restored(sides: Sides) -> ComparedSchemas:
     return sides.compare()
 
 
+def test_carriage_returns_stay_what_they_are(sides: Sides) -> None:
+    sides.source_db.execute(
+        """create table "a\rb" ("c\r\n" text default e'\\r');
+        create function windows() returns int language plpgsql as 'begin\r\n  return 1;\r\nend\r'"""
+    )
+    restored(sides)
+    of_both = (
+        "select prosrc from pg_proc where proname = 'windows' union all "
+        "select attname from pg_attribute where attrelid = '\"a\rb\"'::regclass and attnum > 0"
+    )
+    found = sides.target_db.query(of_both)
+    assert found == sides.source_db.query(of_both) == [("begin\r\n  return 1;\r\nend\r",), ("c\r\n",)]
+
+
 def test_replica_identities_that_we_set_are_not_the_sources(sides: Sides) -> None:
     sides.source_db.execute(
         'create table "No\nKey" (a int, b text); alter table "No\nKey" force row level security;'
