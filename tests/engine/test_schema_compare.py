@@ -142,6 +142,35 @@ def restored(sides: Sides) -> ComparedSchemas:
     return sides.compare()
 
 
+def test_what_a_database_is_set_to_is_no_difference(source_db: Database, target_db: Database) -> None:
+    source_db.execute(
+        "create table at (at timestamptz default '2026-01-01 00:00+00', b bytea default '\\x00ff', m money"
+        " default 12.5) partition by range (at);"
+        "create table at_1 partition of at for values from ('2026-01-01 00:00+00') to ('2026-02-01 00:00+0');"
+        'create view named as select at.b as "key" from at; create index by_b on at (b)'
+    )
+    run(
+        source_db,
+        "alter database {0} set timezone = 'Asia/Kathmandu'; alter database {0} set bytea_output = 'escape';"
+        "alter database {0} set quote_all_identifiers = on; alter database {0} set datestyle = 'SQL, DMY';"
+        "alter database {0} set intervalstyle = 'iso_8601'",
+        source_db.name,
+    )
+    with ExitStack() as sessions:
+        assert set(presences(restored(Sides(source_db, target_db, sessions)))) == {Presence.IDENTICAL}
+
+
+def test_options_of_a_connection_string_reach_pg_dump(source_db: Database, target_db: Database) -> None:
+    source_db.execute("create role nobody_else; create table t (id int); revoke all on t from public")
+    try:
+        endpoint = parse_endpoint(Side.SOURCE, f"{source_db.conninfo}?options=-c%20role%3Dnobody_else")
+        with pytest.raises(EngineError) as refusal:
+            dump_schema(endpoint, 160000)
+        assert "permission denied for table t" in refusal.value.failure.detail
+    finally:
+        source_db.execute("drop role nobody_else")
+
+
 def test_carriage_returns_stay_what_they_are(sides: Sides) -> None:
     sides.source_db.execute(
         """create table "a\rb" ("c\r\n" text default e'\\r');
