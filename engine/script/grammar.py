@@ -240,6 +240,8 @@ def _quoted(parts: Iterable[str]) -> str:
 def canonical(statement: str, *, without_not_null_names: bool = False) -> str:
     """A statement without comments and with one space between words, to compare it with another.
 
+    The roles of a policy are sorted: pg_dump writes them in the order in which the server has them.
+
     Args:
         statement: One or more.
         without_not_null_names: Leave the names of NOT NULL constraints out. PostgreSQL before 18 keeps none.
@@ -265,4 +267,14 @@ def canonical(statement: str, *, without_not_null_names: bool = False) -> str:
             kept.append(words[position])
             position += 1
         words = kept
-    return " ".join(words)
+    return " ".join(_with_roles_sorted(words))
+
+
+def _with_roles_sorted(words: list[str]) -> list[str]:
+    if [word.upper() for word in words[:2]] != ["CREATE", "POLICY"] or "TO" not in words:
+        return words
+    first = words.index("TO") + 1
+    ends = (position for position in range(first, len(words)) if words[position] in ("USING", "WITH", ";"))
+    end = next(ends, len(words))
+    roles = sorted(word for word in words[first:end] if word != ",")
+    return [*words[:first], " , ".join(roles), *words[end:]]

@@ -185,6 +185,26 @@ def test_carriage_returns_stay_what_they_are(sides: Sides) -> None:
     assert found == sides.source_db.query(of_both) == [("begin\r\n  return 1;\r\nend\r",), ("c\r\n",)]
 
 
+def test_the_order_of_a_policys_roles_is_no_difference(
+    cluster_roles: ClusterRoles, source_db: Database, target_db: Database
+) -> None:
+    one, other = cluster_roles.name("one"), cluster_roles.name('o, TO "')
+    run(source_db, "create role {}; create role {}", one, other)
+    run(target_db, "create role {}; create role {}", other, one)
+    run(
+        source_db,
+        "create table t (id int);"
+        "create policy p on t for update to {}, {} using (id > 1) with check (id > 2)",
+        one,
+        other,
+    )
+    with ExitStack() as sessions:
+        sides = Sides(source_db, target_db, sessions)
+        assert set(presences(restored(sides))) == {Presence.IDENTICAL}
+        run(target_db, "alter policy p on t to {}", one)
+        assert presences(sides.compare())[Presence.DIFFERENT] == {"policy p on public.t"}
+
+
 def test_replica_identities_that_we_set_are_not_the_sources(sides: Sides) -> None:
     sides.source_db.execute(
         'create table "No\nKey" (a int, b text); alter table "No\nKey" force row level security;'
