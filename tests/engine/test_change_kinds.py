@@ -264,6 +264,23 @@ def test_parents_of_inheritance_hold_their_own_rows(source_db: Database, target_
         assert target_db.query("select count(*) from only child") == [(19,)]
 
 
+def test_a_table_without_published_columns(source_db: Database, target_db: Database) -> None:
+    both(
+        source_db,
+        target_db,
+        "create table bare (); create table computed (id int generated always as (7) stored)",
+    )
+    rows = "insert into bare default values; insert into computed default values;"
+    source_db.execute(rows * 3 + "create publication pub for table bare, computed")
+    with Migration(source_db, target_db) as migration:
+        migration.wait_ready()
+        migration.assert_equal("bare", "computed")
+        source_db.execute(rows * 2)
+        migration.wait_applied()
+        migration.assert_equal("bare", "computed")
+    assert target_db.query("select count(*), sum(id) from computed") == [(5, 35)]
+
+
 def test_a_partitioned_source_lands_in_a_plain_table(source_db: Database, target_db: Database) -> None:
     source_db.execute(PARTITIONED)
     target_db.execute("create schema flat; create table flat.all_events (at date, id int, note text)")
