@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from psycopg import sql
 
@@ -51,7 +51,13 @@ _FIRST = ("DATABASE", "SCHEMA")
 """What has to be in order before the objects in it."""
 
 
-def plan_privileges(source: Session, target: Session, stand_ins: Mapping[str, str] | None = None) -> Script:
+def plan_privileges(
+    source: Session,
+    target: Session,
+    stand_ins: Mapping[str, str] | None = None,
+    *,
+    not_told: Collection[str] = (),
+) -> Script:
     """Find what makes owners and privileges of the target those of the source.
 
     The roles and the schema have to be on the target already: what is not is told in the script's notes.
@@ -60,6 +66,7 @@ def plan_privileges(source: Session, target: Session, stand_ins: Mapping[str, st
         source: On the source.
         target: On the target, as the role that will run the script.
         stand_ins: Names of roles of the source, and which role takes their place on the target.
+        not_told: Roles of the source that are not missed on the target, such as the migration's own.
 
     Raises:
         EngineError: One of them could not be read.
@@ -67,7 +74,7 @@ def plan_privileges(source: Session, target: Session, stand_ins: Mapping[str, st
     wanted = read_rights(source, Side.SOURCE, unchanged_too=False)
     has_system = any(rights.is_system for rights in wanted.objects.values())
     found = read_rights(target, Side.TARGET, unchanged_too=has_system)
-    writer = _Writer(wanted, found, read_names(target, stand_ins or {}, _grantors(wanted)))
+    writer = _Writer(wanted, found, read_names(target, stand_ins or {}, _grantors(wanted)), not_told)
     keys = sorted(wanted.objects, key=lambda key: (_order(key), key.kind, key.identity, key.part))
     for kinds in (True, False):
         part = [key for key in keys if (key.kind in _FIRST) is kinds]
@@ -99,10 +106,13 @@ def _order(key: ObjectKey) -> int:
 class _Writer:
     """Collects statements and notes."""
 
-    def __init__(self, wanted: RightsCatalog, found: RightsCatalog, names: TargetNames) -> None:
+    def __init__(
+        self, wanted: RightsCatalog, found: RightsCatalog, names: TargetNames, not_told: Collection[str]
+    ) -> None:
         self._wanted = wanted
         self._found = found
         self._names = names
+        self._not_told = frozenset(not_told)
         self._statements: list[ScriptStatement] = []
         self._compared: set[ObjectKey] = set()
         self._different: set[ObjectKey] = set()
@@ -179,6 +189,7 @@ class _Writer:
         notes = [
             f"{count} owners or grants are of {quote_identifier(role)}, a role that the target does not have"
             for role, count in sorted(self._missing_roles.items())
+            if role not in self._not_told
         ]
         notes += [
             f"{count} grants of {privilege}, which the target does not know"

@@ -411,6 +411,9 @@ def test_what_cannot_be_carried_over_is_told(case: Case) -> None:
         "1 large objects: replication leaves them out; plan again once they are copied",
         "Not on the target: table public.b",
     )
+    source, target = case.endpoints
+    with open_session(source, "test") as one, open_session(target, "test") as other:
+        assert plan_privileges(one, other, not_told=[lonely]).notes == script.notes[1:]
     stand_ins = {lonely: case.names["owner"]}
     stood_in = case.plan(**stand_ins)
     assert [one.sql for one in stood_in.to_run] == [
