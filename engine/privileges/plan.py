@@ -6,6 +6,9 @@ grants in the name of who gave them, revokes of what PUBLIC has by default, colu
 An object's new owner takes over the old one's part of its list, so lists are compared as they will be then.
 What only the target's roles have is left alone, and so is what PostgreSQL or an extension made, but for what
 was changed on the source since.
+
+Unless it is a superuser, the role that runs the script becomes a member of the owners. That lets it give them
+what is theirs, and go on writing to it; :mod:`engine.privileges.stepping_back` ends it.
 """
 
 from __future__ import annotations
@@ -137,15 +140,8 @@ class _Writer:
         options = " WITH INHERIT TRUE, SET TRUE" if self._names.has_membership_options else ""
         before = [
             ScriptStatement(
-                f"role {quote_identifier(name)}: only its members may act for it; taken back at the end",
+                f"role {quote_identifier(name)}: only its members may act for it, until the migration ends",
                 f"GRANT {sql.Identifier(name).as_string()} TO {me}{options}",
-            )
-            for name in helped
-        ]
-        after = [
-            ScriptStatement(
-                f"role {quote_identifier(name)}: no longer acted for",
-                f"REVOKE {sql.Identifier(name).as_string()} FROM {me}",
             )
             for name in helped
         ]
@@ -159,7 +155,6 @@ class _Writer:
                 *self._let_in("GRANT", "TO", "makes room for what is to be its own; taken back at the end"),
                 *self._statements[self._first_part :],
                 *self._let_in("REVOKE", "FROM", "no longer makes things there"),
-                *after,
             ),
             (f"{same} objects with owner and privileges",) if same else (),
             self._notes(),
