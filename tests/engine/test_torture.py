@@ -313,6 +313,7 @@ def test_every_kind_of_object_goes_through_all_steps_and_back(
     assert schema_of(target_db) == target_after
     unexplained, reasons = explain(source_before + roles_of(source_db), target_after + roles_of(target_db))
     assert unexplained == []
-    assert reasons == {one.title for one in DIFFERENCES}
+    is_upgrade = source_db.server.major != target_db.server.major
+    assert reasons == {one.title for one in DIFFERENCES if is_upgrade or not one.between_versions}
     document = _DOCUMENT.read_text(encoding="utf-8")
     assert [one.title for one in DIFFERENCES if f"**{one.title}**" not in document] == []
