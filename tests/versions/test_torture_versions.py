@@ -13,5 +13,7 @@ from tests.engine.test_torture import (  # noqa: F401
 
 pytestmark = [
     pytest.mark.versions,
-    pytest.mark.parametrize("versions", [(18, 18)], ids=["18 to 18"], indirect=True, scope="session"),
+    pytest.mark.parametrize(
+        "versions", [(18, 18), (16, 16)], ids=["18 to 18", "16 to 16"], indirect=True, scope="session"
+    ),
 ]
