@@ -40,6 +40,8 @@ _SETTINGS: tuple[tuple[int, str, str], ...] = (
     (0, "standard_conforming_strings", "on"),
     # off reads the NULL of an array as the text "NULL".
     (0, "array_nulls", "on"),
+    # What servers write of names is compared between them.
+    (0, "quote_all_identifiers", "off"),
     (0, "xmloption", "content"),
     (0, "default_transaction_read_only", "off"),
     (0, "default_transaction_isolation", "read committed"),

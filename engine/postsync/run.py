@@ -20,6 +20,10 @@ from engine.postsync.checklist import Checklist, ChecklistItem, Progress, Task
 _POLL_SECONDS = 0.1
 _CANCEL_SECONDS = 5.0
 
+_SETTINGS = {"row_security": "on"}
+"""A materialized view is refreshed as its owner, with the rows that policies let the owner see, as whenever
+the application refreshes it; off would refuse it."""
+
 _WAS_ANALYZED = """
 select pg_catalog.pg_stat_get_last_analyze_time(%s)
        >= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %s)
@@ -135,7 +139,7 @@ class _Run:
         try:
             while (item := self._take()) is not None:
                 if session is None or session.closed:
-                    session = open_session(self._target, f"post-sync {worker}")
+                    session = open_session(self._target, f"post-sync {worker}", extra=_SETTINGS)
                     with self._changed:
                         self._sessions[worker] = session
                 done = self._do(session, item)

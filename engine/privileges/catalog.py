@@ -355,7 +355,7 @@ def read_rights(session: Session, side: Side, *, unchanged_too: bool) -> RightsC
             default_rows = default_cursor.execute(_put(defaults, parts).encode()).fetchall()
         roles = session.execute("select r.rolname::text from pg_catalog.pg_roles r").fetchall()
         templates = session.execute(_DEFAULTS, {"types": list(_ACL_TYPES)}).fetchall()
-        session.execute("reset quote_all_identifiers")
+        session.execute("set quote_all_identifiers = off")
     except psycopg.Error as error:
         raise explain(error, side, "reading owners and privileges") from None
     return RightsCatalog(

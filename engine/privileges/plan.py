@@ -6,13 +6,16 @@ grants in the name of who gave them, revokes of what PUBLIC has by default, colu
 An object's new owner takes over the old one's part of its list, so lists are compared as they will be then.
 What only the target's roles have is left alone, and so is what PostgreSQL or an extension made, but for what
 was changed on the source since.
+
+Unless it is a superuser, the role that runs the script becomes a member of the owners. That lets it give them
+what is theirs, and go on writing to it; :mod:`engine.privileges.stepping_back` ends it.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from psycopg import sql
 
@@ -51,7 +54,13 @@ _FIRST = ("DATABASE", "SCHEMA")
 """What has to be in order before the objects in it."""
 
 
-def plan_privileges(source: Session, target: Session, stand_ins: Mapping[str, str] | None = None) -> Script:
+def plan_privileges(
+    source: Session,
+    target: Session,
+    stand_ins: Mapping[str, str] | None = None,
+    *,
+    not_told: Collection[str] = (),
+) -> Script:
     """Find what makes owners and privileges of the target those of the source.
 
     The roles and the schema have to be on the target already: what is not is told in the script's notes.
@@ -60,6 +69,7 @@ def plan_privileges(source: Session, target: Session, stand_ins: Mapping[str, st
         source: On the source.
         target: On the target, as the role that will run the script.
         stand_ins: Names of roles of the source, and which role takes their place on the target.
+        not_told: Roles of the source that are not missed on the target, such as the migration's own.
 
     Raises:
         EngineError: One of them could not be read.
@@ -67,7 +77,7 @@ def plan_privileges(source: Session, target: Session, stand_ins: Mapping[str, st
     wanted = read_rights(source, Side.SOURCE, unchanged_too=False)
     has_system = any(rights.is_system for rights in wanted.objects.values())
     found = read_rights(target, Side.TARGET, unchanged_too=has_system)
-    writer = _Writer(wanted, found, read_names(target, stand_ins or {}, _grantors(wanted)))
+    writer = _Writer(wanted, found, read_names(target, stand_ins or {}, _grantors(wanted)), not_told)
     keys = sorted(wanted.objects, key=lambda key: (_order(key), key.kind, key.identity, key.part))
     for kinds in (True, False):
         part = [key for key in keys if (key.kind in _FIRST) is kinds]
@@ -99,10 +109,13 @@ def _order(key: ObjectKey) -> int:
 class _Writer:
     """Collects statements and notes."""
 
-    def __init__(self, wanted: RightsCatalog, found: RightsCatalog, names: TargetNames) -> None:
+    def __init__(
+        self, wanted: RightsCatalog, found: RightsCatalog, names: TargetNames, not_told: Collection[str]
+    ) -> None:
         self._wanted = wanted
         self._found = found
         self._names = names
+        self._not_told = frozenset(not_told)
         self._statements: list[ScriptStatement] = []
         self._compared: set[ObjectKey] = set()
         self._different: set[ObjectKey] = set()
@@ -127,15 +140,8 @@ class _Writer:
         options = " WITH INHERIT TRUE, SET TRUE" if self._names.has_membership_options else ""
         before = [
             ScriptStatement(
-                f"role {quote_identifier(name)}: only its members may act for it; taken back at the end",
+                f"role {quote_identifier(name)}: only its members may act for it, until the migration ends",
                 f"GRANT {sql.Identifier(name).as_string()} TO {me}{options}",
-            )
-            for name in helped
-        ]
-        after = [
-            ScriptStatement(
-                f"role {quote_identifier(name)}: no longer acted for",
-                f"REVOKE {sql.Identifier(name).as_string()} FROM {me}",
             )
             for name in helped
         ]
@@ -149,7 +155,6 @@ class _Writer:
                 *self._let_in("GRANT", "TO", "makes room for what is to be its own; taken back at the end"),
                 *self._statements[self._first_part :],
                 *self._let_in("REVOKE", "FROM", "no longer makes things there"),
-                *after,
             ),
             (f"{same} objects with owner and privileges",) if same else (),
             self._notes(),
@@ -179,6 +184,7 @@ class _Writer:
         notes = [
             f"{count} owners or grants are of {quote_identifier(role)}, a role that the target does not have"
             for role, count in sorted(self._missing_roles.items())
+            if role not in self._not_told
         ]
         notes += [
             f"{count} grants of {privilege}, which the target does not know"

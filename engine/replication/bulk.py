@@ -214,9 +214,9 @@ class BulkWriter:
 
 def _insert(statements: ChangeStatements, inserts: Sequence[Fields]) -> ScriptStep:
     positions = statements.written_positions
-    statement = sql.SQL("copy {} ({}) from stdin {}").format(
-        statements.table_identifier, statements.names(positions), TEXT_OPTIONS
-    )
+    # A list of columns cannot be empty, as it would be where the target computes them all.
+    names = sql.SQL(" ({})").format(statements.names(positions)) if positions else sql.SQL("")
+    statement = sql.SQL("copy {}{} from stdin {}").format(statements.table_identifier, names, TEXT_OPTIONS)
     return ScriptStep(statement, copy_block(inserts, positions), len(inserts))
 
 

@@ -151,7 +151,8 @@ def _copy_out_statement(
 ) -> sql.Composed:
     name = table.name if part is None else part.relation
     relation, names = sql.Identifier(name.schema, name.table), _names(columns)
-    if part is None and not table.is_partitioned and table.row_filter is None:
+    # A table without columns has rows too, which no list of columns can name.
+    if columns and part is None and not table.is_partitioned and table.row_filter is None:
         return sql.SQL("copy {} ({}) to stdout{}").format(relation, names, _format(is_binary))
     conditions: list[sql.Composable] = []
     if table.row_filter is not None:
@@ -171,8 +172,9 @@ def _copy_out_statement(
 
 
 def _copy_in_statement(table: TargetTable, columns: Sequence[str], is_binary: bool) -> sql.Composed:
-    return sql.SQL("copy {} ({}) from stdin{}").format(
-        sql.Identifier(table.name.schema, table.name.table), _names(columns), _format(is_binary)
+    listed = sql.SQL(" ({})").format(_names(columns)) if columns else sql.SQL("")
+    return sql.SQL("copy {}{} from stdin{}").format(
+        sql.Identifier(table.name.schema, table.name.table), listed, _format(is_binary)
     )
 
 

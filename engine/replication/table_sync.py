@@ -207,8 +207,8 @@ class TableSync:
             state = StateStore(target, running.subscription)
             state.begin_copy(table.oid)
             running.monitor.state(table.oid, TableState.DATASYNC)
-            read_target_table(target, table.source, table.target)
-            self._require_empty(target, shares_target=bool(state.sharers(table.oid)))
+            target_table = read_target_table(target, table.source, table.target)
+            self._require_empty(target, target_table, shares_target=bool(state.sharers(table.oid)))
             source = stack.enter_context(self._sessions.open(running.config.source, f"copy {table.oid}"))
             drop_slot(source, self._slot)
             slot = walsender.create_slot(
@@ -231,7 +231,7 @@ class TableSync:
         except psycopg.Error as error:
             raise explain(error, Side.SOURCE, f"ending the copy of {self._table.source}") from None
 
-    def _require_empty(self, target: Session, *, shares_target: bool) -> None:
+    def _require_empty(self, target: Session, target_table: TargetTable, *, shares_target: bool) -> None:
         """Refuse to copy into rows that are not ours: they would be doubled or collide.
 
         Raises:
@@ -247,9 +247,10 @@ class TableSync:
             )
         if self._table.copy_again or shares_target:
             return
-        name = sql.Identifier(self._table.target.schema, self._table.target.table)
+        # Rows of tables that inherit from it arrive under their own names.
+        look = sql.SQL("select 1 from {} limit 1").format(target_table.rows_of)
         try:
-            occupied = target.execute(sql.SQL("select 1 from {} limit 1").format(name)).fetchone()
+            occupied = target.execute(look).fetchone()
         except psycopg.Error as error:
             raise explain(error, Side.TARGET, f"looking into {self._table.target}") from None
         if occupied is not None:
@@ -346,7 +347,7 @@ class TableSync:
                 if table.copy_again:
                     empty_tables(target, [task.target_table], restart_identity=False)
                 # Once more: it may have taken hours until the slot was there.
-                self._require_empty(target, shares_target=bool(state.sharers(table.oid)))
+                self._require_empty(target, task.target_table, shares_target=bool(state.sharers(table.oid)))
                 state.replace_by_next_copy(table.oid)
                 state.require_epoch(self._running.epoch)
         except psycopg.Error as error:

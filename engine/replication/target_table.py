@@ -37,12 +37,12 @@ select a.attname, a.atttypid,
           join pg_catalog.pg_operator operator on operator.oid = member.amopopr
           join pg_catalog.pg_namespace operator_schema on operator_schema.oid = operator.oprnamespace
          where t.oid = a.atttypid)
-  from pg_catalog.pg_attribute a
-  join pg_catalog.pg_class c on c.oid = a.attrelid
+  from pg_catalog.pg_class c
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-  join pg_catalog.pg_type column_type on column_type.oid = a.atttypid
+  -- A table may have no columns.
+  left join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+  left join pg_catalog.pg_type column_type on column_type.oid = a.atttypid
  where n.nspname = %s and c.relname = %s and c.relkind in ('r', 'p')
-   and a.attnum > 0 and not a.attisdropped
  order by a.attnum
 """
 
@@ -143,6 +143,8 @@ def read_target_table(target: Session, source_name: TableName, target_name: Tabl
         equality_schema,
     ) in rows:
         is_partitioned = bool(partitioned)
+        if name is None:
+            continue
         columns[str(name)] = TargetColumn(
             name=str(name),
             type_oid=int(str(type_oid)),

@@ -18,12 +18,13 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.connection.endpoint import Endpoint
 from engine.errors import EngineError, Failure
 from engine.schema.dump import for_any_target, output_flags, run_pg_dump
+from engine.schema.inherited_not_null import for_older_servers
 from engine.schema.programs import Program, find_program
 
 _LISTED = re.compile(r"^(\d+); (\d+) (\d+) ", re.M)
@@ -114,9 +115,16 @@ def dump_archive(endpoint: Endpoint, source_version_number: int) -> SchemaArchiv
         path.write_bytes(archive)
         reader = _Reader(pg_restore, path)
         listed = _LISTED.findall(reader.run("--list"))
+        pre_data = for_any_target(reader.run("--section=pre-data", "--file=-"), pg_restore)
+        pre_entries = _entries(reader, reader.ids("pre-data"))
+        for position, entry in enumerate(pre_entries):
+            statement = for_older_servers(entry.statement)
+            if statement != entry.statement:
+                pre_data = pre_data.replace(entry.statement, statement)
+                pre_entries[position] = replace(entry, statement=statement)
         return SchemaArchive(
-            pre_data=for_any_target(reader.run("--section=pre-data", "--file=-"), pg_restore),
-            pre_entries=tuple(_entries(reader, reader.ids("pre-data"))),
+            pre_data=pre_data,
+            pre_entries=tuple(pre_entries),
             post_data=tuple(_entries(reader, reader.ids("post-data"))),
             relations={int(entry): int(oid) for entry, catalog, oid in listed if int(catalog) == PG_CLASS},
             pg_dump=pg_dump.version_line,
@@ -141,8 +149,6 @@ class _Reader:
                 [self._program.path, *output_flags(self._program), *flags, self._archive],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                encoding="utf-8",
-                errors="surrogateescape",
                 check=False,
             )
         except OSError as error:
@@ -153,11 +159,12 @@ class _Reader:
             raise EngineError(
                 Failure(
                     "pg_restore could not read what pg_dump wrote",
-                    detail=finished.stderr.strip(),
+                    detail=finished.stderr.decode("utf-8", "replace").strip(),
                     hint=f"It was {self._program.version_line}, {self._program.path}",
                 )
             )
-        return finished.stdout
+        # Not in subprocess's text mode, which would make line ends of carriage returns in names and bodies.
+        return finished.stdout.decode("utf-8", "surrogateescape")
 
     def ids(self, section: str) -> list[int]:
         """The entries of a section, in their order."""

@@ -1,22 +1,26 @@
 """Compares the schemas of both sides object by object, as one pg_dump writes them.
 
-The same pg_dump reads both, so what it writes differs where the objects do. Three exceptions are known and
-are no difference: white space, the names of NOT NULL constraints, which only PostgreSQL 18 keeps, and views
-that a newer version writes in other words (:mod:`engine.schema.rewording`). Everything else is shown.
+The same pg_dump reads both, so what it writes differs where the objects do. These exceptions are known and
+are no difference: white space, the names of NOT NULL constraints, which only PostgreSQL 18 keeps, the order
+of a policy's roles, which pg_dump does not sort, views that a newer version writes in other words
+(:mod:`engine.schema.rewording`), and replica identities that the migration itself set
+(:mod:`engine.schema.own_identities`). Everything else is shown.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from engine.catalog.planned_identity import IdentityRecord
 from engine.connection.endpoint import Endpoint
 from engine.connection.session import Session
 from engine.errors import Side, UsageError
 from engine.schema.archive import ArchiveEntry, SchemaArchive, dump_archive
 from engine.schema.comparison import ComparedObject, ObjectKey, PlannedStatement, Presence, SchemaComparison
 from engine.schema.identity import identify
+from engine.schema.own_identities import without_own_identities
 from engine.schema.rewording import reword
 from engine.script.grammar import canonical, split_script
 
@@ -57,13 +61,18 @@ class ComparedSchemas:
 
 
 def compare_schemas(
-    source_endpoint: Endpoint, source: Session, target_endpoint: Endpoint, target: Session
+    source_endpoint: Endpoint,
+    source: Session,
+    target_endpoint: Endpoint,
+    target: Session,
+    own_identities: Collection[IdentityRecord] = (),
 ) -> ComparedSchemas:
     """Read and compare both schemas; changes nothing that stays.
 
     Args:
         source_endpoint, target_endpoint: For pg_dump.
         source, target: Sessions there, with no transaction open.
+        own_identities: Replica identities that this migration set on the source.
 
     Raises:
         BlockedError: No pg_dump is new enough for both.
@@ -72,7 +81,7 @@ def compare_schemas(
     versions = (source.info.server_version, target.info.server_version)
     newest = max(versions)
     has_names = min(versions) >= _KEEPS_NOT_NULL_NAMES
-    ours = dump_archive(source_endpoint, newest)
+    ours = without_own_identities(dump_archive(source_endpoint, newest), own_identities)
     theirs = dump_archive(target_endpoint, newest)
     our_keys = identify(source, Side.SOURCE, ours)
     their_keys = identify(target, Side.TARGET, theirs)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+from dataclasses import replace
 
 from engine.connection.endpoint import CONNECT_TIMEOUT_SECONDS, Endpoint
 from engine.errors import EngineError, Failure, Retry
@@ -27,6 +29,15 @@ _DUMP_FLAGS = (
     "--lock-wait-timeout=60s",
     "--no-password",
 )
+
+_SETTINGS = {
+    "quote_all_identifiers": "off",
+    "TimeZone": "UTC",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+}
+"""What databases and roles may be set to and pg_dump leaves as it is: all of it changes the text of defaults,
+constraints and the bounds of partitions, so the same schema would be written in two ways."""
 
 _NO_TABLE_ACCESS_METHOD_SINCE = 15
 
@@ -88,7 +99,7 @@ def run_pg_dump(endpoint: Endpoint, program: Program, *flags: str) -> bytes:
                 *_DUMP_FLAGS,
                 *output_flags(program),
                 *flags,
-                f"--dbname={endpoint.conninfo()}",
+                f"--dbname={_with_settings(endpoint).conninfo()}",
             ],
             env=program_environment(endpoint.environment(), CONNECT_TIMEOUT_SECONDS),
             stdin=subprocess.DEVNULL,
@@ -110,3 +121,11 @@ def run_pg_dump(endpoint: Endpoint, program: Program, *flags: str) -> bytes:
             )
         )
     return finished.stdout
+
+
+def _with_settings(endpoint: Endpoint) -> Endpoint:
+    """The endpoint with our settings after those that its own connections begin with, which they win over."""
+    # Options of a connection string take the place of the environment's.
+    own = endpoint.parameters.get("options") or os.environ.get("PGOPTIONS", "")
+    ours = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
+    return replace(endpoint, parameters={**endpoint.parameters, "options": f"{own} {ours}".strip()})

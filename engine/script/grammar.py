@@ -13,7 +13,7 @@ from typing import TypeGuard
 
 import pglast
 from pglast import ast, parser
-from pglast.enums import AlterTableType, DropBehavior, VariableSetKind
+from pglast.enums import AlterTableType, ConstrType, DropBehavior, VariableSetKind
 
 from engine.catalog.table import quote_identifier
 from engine.errors import Failure, Retry, UsageError
@@ -237,8 +237,32 @@ def _quoted(parts: Iterable[str]) -> str:
     return ".".join(map(quote_identifier, parts))
 
 
+def not_null_of_table(statement: str) -> tuple[int, int]:
+    """What the table that a statement begins with is made of.
+
+    Returns:
+        The number of NOT NULL constraints without a name that stand by themselves, not after a column
+        (``CREATE TABLE t (NOT NULL v)``, PostgreSQL 18 and newer), and that of all its other elements.
+    """
+    try:
+        nodes = pglast.parse_sql(statement)
+    except (parser.ParseError, UnicodeEncodeError):
+        return 0, 0
+    made = nodes[0].stmt if nodes else None
+    elements = (made.tableElts or ()) if isinstance(made, ast.CreateStmt) else ()
+    count = sum(
+        isinstance(element, ast.Constraint)
+        and element.contype == ConstrType.CONSTR_NOTNULL
+        and element.conname is None
+        for element in elements
+    )
+    return count, len(elements) - count
+
+
 def canonical(statement: str, *, without_not_null_names: bool = False) -> str:
     """A statement without comments and with one space between words, to compare it with another.
+
+    The roles of a policy are sorted: pg_dump writes them in the order in which the server has them.
 
     Args:
         statement: One or more.
@@ -265,4 +289,14 @@ def canonical(statement: str, *, without_not_null_names: bool = False) -> str:
             kept.append(words[position])
             position += 1
         words = kept
-    return " ".join(words)
+    return " ".join(_with_roles_sorted(words))
+
+
+def _with_roles_sorted(words: list[str]) -> list[str]:
+    if [word.upper() for word in words[:2]] != ["CREATE", "POLICY"] or "TO" not in words:
+        return words
+    first = words.index("TO") + 1
+    ends = (position for position in range(first, len(words)) if words[position] in ("USING", "WITH", ";"))
+    end = next(ends, len(words))
+    roles = sorted(word for word in words[first:end] if word != ",")
+    return [*words[:first], " , ".join(roles), *words[end:]]

@@ -237,6 +237,50 @@ def test_partitions_by_root_and_by_leaf(via_root: bool, source_db: Database, tar
         migration.assert_equal("event")
 
 
+def test_parents_of_inheritance_hold_their_own_rows(source_db: Database, target_db: Database) -> None:
+    both(
+        source_db,
+        target_db,
+        "create table parent (id int primary key, v text);"
+        "create table child (primary key (id)) inherits (parent);"
+        "create table another (primary key (id)) inherits (child)",
+    )
+    source_db.execute(
+        "insert into child select n, 'c' from generate_series(1, 20) n; insert into another values (50, 'a');"
+        "create publication pub for table only child, only another"
+    )
+    with Migration(source_db, target_db) as migration:
+        migration.wait_ready()
+        # The parent is copied when its children have rows on the target.
+        source_db.execute("insert into parent values (100, 'p'); alter publication pub add table only parent")
+        migration.engine.refresh_publication()
+        wait_until(lambda: len(migration.snapshot.tables) == 3)
+        migration.wait_ready()
+        source_db.execute(
+            "update parent set v = v || '!'; delete from only parent; delete from parent where id = 3"
+        )
+        migration.wait_applied()
+        migration.assert_equal("parent", "child", "another")
+        assert target_db.query("select count(*) from only child") == [(19,)]
+
+
+def test_a_table_without_published_columns(source_db: Database, target_db: Database) -> None:
+    both(
+        source_db,
+        target_db,
+        "create table bare (); create table computed (id int generated always as (7) stored)",
+    )
+    rows = "insert into bare default values; insert into computed default values;"
+    source_db.execute(rows * 3 + "create publication pub for table bare, computed")
+    with Migration(source_db, target_db) as migration:
+        migration.wait_ready()
+        migration.assert_equal("bare", "computed")
+        source_db.execute(rows * 2)
+        migration.wait_applied()
+        migration.assert_equal("bare", "computed")
+    assert target_db.query("select count(*), sum(id) from computed") == [(5, 35)]
+
+
 def test_a_partitioned_source_lands_in_a_plain_table(source_db: Database, target_db: Database) -> None:
     source_db.execute(PARTITIONED)
     target_db.execute("create schema flat; create table flat.all_events (at date, id int, note text)")

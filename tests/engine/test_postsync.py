@@ -16,6 +16,7 @@ from engine.postsync.run import run_checklist
 from engine.schema.dump import dump_schema
 from engine.schema.restore import apply_script
 from tests.conftest import Database
+from tests.engine.cluster_roles import ClusterRoles, run
 from tests.waiting import wait_until
 
 SCHEMA = """
@@ -216,6 +217,23 @@ def test_what_fails_is_said_and_keeps_nothing_else_from_being_done(pair: Pair) -
     assert failures(mended) == {}
     assert mended.is_settled
     assert pair.target.query("select n from on_both limit 1") == [(500,)]
+
+
+def test_a_view_is_refreshed_with_what_its_owner_may_see(cluster_roles: ClusterRoles, pair: Pair) -> None:
+    owner = cluster_roles.name("owner")
+    for database in (pair.source, pair.target):
+        run(
+            database,
+            "create role {owner}; create table secret (id int primary key, theirs bool);"
+            "insert into secret values (1, true), (2, false); alter table secret enable row level security;"
+            "alter table secret force row level security; create policy p on secret using (theirs);"
+            "create materialized view seen as select * from secret with no data;"
+            "alter table secret owner to {owner}; alter materialized view seen owner to {owner}",
+            owner=owner,
+        )
+    pair.source.execute("refresh materialized view seen")
+    assert failures(pair.run()) == {}
+    assert pair.target.query("select id from seen") == pair.source.query("select id from seen") == [(1,)]
 
 
 def test_a_table_that_may_not_be_analyzed_is_not_told_as_done(pair: Pair) -> None:

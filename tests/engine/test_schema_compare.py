@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from engine.catalog.identity_change import apply_identities, undo_identities
+from engine.catalog.planned_identity import IdentityOutcome, IdentityRecord
+from engine.catalog.replica_identity import plan_identities
+from engine.catalog.table import TableName
 from engine.connection.endpoint import parse_endpoint
 from engine.connection.session import Session, open_session
-from engine.errors import Side, UsageError
+from engine.errors import EngineError, Side, UsageError
 from engine.replication.deferred_state import DeferredStore
 from engine.replication.missing_schema import MissingReport, PutOff, restore_missing
 from engine.schema.compare import ComparedSchemas, compare_schemas
@@ -28,6 +32,7 @@ from engine.schema.edited import apply_edited
 from engine.schema.extensions import create_extensions, plan_extensions
 from engine.schema.restore import apply_script
 from tests.conftest import Database
+from tests.engine.cluster_roles import ClusterRoles, run
 from tests.engine.test_deferred_schema import SCHEMA, schema_of
 
 ODD = """
@@ -70,8 +75,10 @@ class Sides:
         self.source = sessions.enter_context(open_session(self.source_endpoint, "test"))
         self.target = sessions.enter_context(open_session(self.target_endpoint, "test"))
 
-    def compare(self) -> ComparedSchemas:
-        return compare_schemas(self.source_endpoint, self.source, self.target_endpoint, self.target)
+    def compare(self, own_identities: Collection[IdentityRecord] = ()) -> ComparedSchemas:
+        return compare_schemas(
+            self.source_endpoint, self.source, self.target_endpoint, self.target, own_identities
+        )
 
     def restore_all(self) -> None:
         outcome = apply_script(self.target_endpoint, self.script())
@@ -126,6 +133,107 @@ def test_what_was_restored_is_identical(sides: Sides) -> None:
     assert {result.outcome for result in report.results if not result.planned.sql.startswith("S")} == {
         Applied.IDENTICAL
     }
+
+
+def restored(sides: Sides) -> ComparedSchemas:
+    """Make what is missing object by object, and compare again."""
+    done = restore_missing(sides.target_endpoint, sides.compare(), put_off=None, all_or_nothing=True)
+    assert refusals(done.applied) == {}
+    return sides.compare()
+
+
+def test_what_a_database_is_set_to_is_no_difference(source_db: Database, target_db: Database) -> None:
+    source_db.execute(
+        "create table at (at timestamptz default '2026-01-01 00:00+00', b bytea default '\\x00ff', m money"
+        " default 12.5) partition by range (at);"
+        "create table at_1 partition of at for values from ('2026-01-01 00:00+00') to ('2026-02-01 00:00+0');"
+        'create view named as select at.b as "key" from at; create index by_b on at (b)'
+    )
+    run(
+        source_db,
+        "alter database {0} set timezone = 'Asia/Kathmandu'; alter database {0} set bytea_output = 'escape';"
+        "alter database {0} set quote_all_identifiers = on; alter database {0} set datestyle = 'SQL, DMY';"
+        "alter database {0} set intervalstyle = 'iso_8601'",
+        source_db.name,
+    )
+    with ExitStack() as sessions:
+        assert set(presences(restored(Sides(source_db, target_db, sessions)))) == {Presence.IDENTICAL}
+
+
+def test_options_of_a_connection_string_reach_pg_dump(source_db: Database, target_db: Database) -> None:
+    source_db.execute("create role nobody_else; create table t (id int); revoke all on t from public")
+    try:
+        endpoint = parse_endpoint(Side.SOURCE, f"{source_db.conninfo}?options=-c%20role%3Dnobody_else")
+        with pytest.raises(EngineError) as refusal:
+            dump_schema(endpoint, 160000)
+        assert "permission denied for table t" in refusal.value.failure.detail
+    finally:
+        source_db.execute("drop role nobody_else")
+
+
+def test_carriage_returns_stay_what_they_are(sides: Sides) -> None:
+    sides.source_db.execute(
+        """create table "a\rb" ("c\r\n" text default e'\\r');
+        create function windows() returns int language plpgsql as 'begin\r\n  return 1;\r\nend\r'"""
+    )
+    restored(sides)
+    of_both = (
+        "select prosrc from pg_proc where proname = 'windows' union all "
+        "select attname from pg_attribute where attrelid = '\"a\rb\"'::regclass and attnum > 0"
+    )
+    found = sides.target_db.query(of_both)
+    assert found == sides.source_db.query(of_both) == [("begin\r\n  return 1;\r\nend\r",), ("c\r\n",)]
+
+
+def test_the_order_of_a_policys_roles_is_no_difference(
+    cluster_roles: ClusterRoles, source_db: Database, target_db: Database
+) -> None:
+    one, other = cluster_roles.name("one"), cluster_roles.name('o, TO "')
+    run(source_db, "create role {}; create role {}", one, other)
+    run(target_db, "create role {}; create role {}", other, one)
+    run(
+        source_db,
+        "create table t (id int);"
+        "create policy p on t for update to {}, {} using (id > 1) with check (id > 2)",
+        one,
+        other,
+    )
+    with ExitStack() as sessions:
+        sides = Sides(source_db, target_db, sessions)
+        assert set(presences(restored(sides))) == {Presence.IDENTICAL}
+        run(target_db, "alter policy p on t to {}", one)
+        assert presences(sides.compare())[Presence.DIFFERENT] == {"policy p on public.t"}
+
+
+def test_replica_identities_that_we_set_are_not_the_sources(sides: Sides) -> None:
+    sides.source_db.execute(
+        'create table "No\nKey" (a int, b text); alter table "No\nKey" force row level security;'
+        "create table nothing (a int); alter table nothing replica identity nothing;"
+        "create table unique_only (a int not null); create unique index by_a on unique_only (a);"
+        "alter table unique_only cluster on by_a, replica identity nothing;"
+        "create table constrained (a int not null unique);"
+        "create table another (a int references constrained (a));"
+        "create table theirs (a int); alter table theirs replica identity full;"
+        "create table parted (a int) partition by range (a);"
+        "create table parted_1 partition of parted for values from (1) to (2)"
+    )
+    before = schema_of(sides.source_db)
+    names = ("No\nKey", "nothing", "unique_only", "constrained", "parted")
+    with open_session(sides.source_endpoint, "test") as session:
+        proposals = plan_identities(session, [TableName("public", name) for name in names]).proposals
+        records = [proposal.record for proposal in proposals]
+        assert {one.outcome for one in apply_identities(session, proposals)} == {IdentityOutcome.APPLIED}
+    assert schema_of(sides.source_db) != before
+    compared = sides.compare(records)
+    restore_missing(sides.target_endpoint, compared, put_off=None, all_or_nothing=True)
+    assert set(presences(sides.compare(records))) == {Presence.IDENTICAL}
+    # What somebody changed since is the source's own.
+    sides.source_db.execute("alter table parted_1 replica identity nothing")
+    assert presences(sides.compare(records))[Presence.DIFFERENT] == {"table public.parted_1"}
+    sides.source_db.execute("alter table parted_1 replica identity full")
+    with open_session(sides.source_endpoint, "test") as session:
+        undo_identities(session, records)
+    assert schema_of(sides.target_db) == schema_of(sides.source_db) == before
 
 
 def test_each_object_is_missing_different_or_only_there(sides: Sides) -> None:
