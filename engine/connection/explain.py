@@ -65,6 +65,11 @@ _NO_ANSWER = ("The {side} does not answer", "Check host, port and firewall betwe
 _BY_TEXT: dict[str, tuple[str, str]] = {
     # A server without room for its WAL ends with these words.
     "no space left on device": ("The disk of the {side} is full", "Free space on the {side}"),
+    # A server that takes logins over TLS only says so in its pg_hba.conf's terms.
+    "no encryption": (
+        "The {side} does not let this host in without TLS",
+        "Use sslmode=require, or add this host to pg_hba.conf or to the provider's allow list",
+    ),
     "no pg_hba.conf entry": (
         "The {side} does not let this host in",
         "Add this host to pg_hba.conf or to the provider's allow list",
@@ -94,7 +99,25 @@ _BY_TEXT: dict[str, tuple[str, str]] = {
     ),
     "certificate verify failed": (
         "The certificate of the {side} cannot be verified",
-        "Check sslmode and sslrootcert",
+        "Give sslrootcert=FILE with the certificate of the authority that signed the server's, or "
+        "sslrootcert=system when that is a public one",
+    ),
+    # A system without a store of public authorities says it like this.
+    "unable to get local issuer certificate": (
+        "The certificate of the {side} cannot be verified",
+        "Give sslrootcert=FILE with the certificate of the authority that signed the server's",
+    ),
+    "does not match host name": (
+        "The certificate of the {side} is for another host name",
+        "Connect with a name that is in the certificate; the message above has one",
+    ),
+    "could not read root certificate": (
+        "The certificate of the {side}'s authority cannot be read",
+        "sslrootcert=FILE must name a file with certificates in PEM",
+    ),
+    "root certificate file": (
+        "The certificate of the {side}'s authority is not where it was said to be",
+        "Correct sslrootcert=FILE, or use sslrootcert=system when the authority is a public one",
     ),
 }
 """libpq's own errors carry no SQLSTATE; these fragments of its English messages tell them apart."""
