@@ -17,6 +17,7 @@ import psycopg
 from psycopg import conninfo as libpq_conninfo
 from psycopg import pq
 
+from engine.connection.fields import FIELD_KEYWORDS, ConnectionFields
 from engine.connection.secret import Secret
 from engine.connection.summary import EndpointSummary
 from engine.errors import Failure, Retry, Side, UsageError
@@ -129,6 +130,17 @@ def _was_misread(parsed: Mapping[str, str]) -> bool:
     It ends at the first ``@``; with a ``/`` before that, user and password are taken for host and port.
     """
     return any("@" in parsed.get(part, "") for part in ("host", "dbname"))
+
+
+def fields_of(side: Side, text: str) -> ConnectionFields:
+    """A connection string as fields, the password among them; what has no field of its own is kept too.
+
+    Raises:
+        UsageError: The string is empty or cannot be parsed.
+    """
+    keywords = parse_endpoint(side, text).keywords()
+    first = {keyword: keywords.pop(keyword, "") for keyword in FIELD_KEYWORDS}
+    return ConnectionFields({**first, **keywords})
 
 
 def parse_endpoint(side: Side, text: str) -> Endpoint:

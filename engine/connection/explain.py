@@ -62,9 +62,25 @@ _MAY_NOT_REPLICATE = (
 )
 _NO_ANSWER = ("The {side} does not answer", "Check host, port and firewall between here and there")
 
+_BAD_VALUE = (
+    "The connection string of the {side} has a value that cannot be",
+    "Correct the value that the message names",
+)
+
 _BY_TEXT: dict[str, tuple[str, str]] = {
     # A server without room for its WAL ends with these words.
     "no space left on device": ("The disk of the {side} is full", "Free space on the {side}"),
+    "definition of service": (
+        "The service of the {side} is not in the service file",
+        "Check its name, and ~/.pg_service.conf or the file that PGSERVICEFILE names",
+    ),
+    "service file": (
+        "The service file for the {side} cannot be read",
+        "Check the file that PGSERVICEFILE names, or ~/.pg_service.conf",
+    ),
+    "invalid integer value": _BAD_VALUE,
+    "invalid port number": _BAD_VALUE,
+    "invalid sslmode value": _BAD_VALUE,
     # A server that takes logins over TLS only says so in its pg_hba.conf's terms.
     "no encryption": (
         "The {side} does not let this host in without TLS",

@@ -87,8 +87,8 @@ def _keep_quiet(_: StageDone) -> None:
 
 def _probe(endpoint: Endpoint, session: Session, started: float, tell: OnStage) -> ServerSummary:
     opened = time.monotonic()
-    major = session.info.server_version // 10000
-    tell(StageDone(Stage.VERSION, opened - started, f"PostgreSQL {major}"))
+    major, minor = divmod(session.info.server_version, 10000)
+    tell(StageDone(Stage.VERSION, opened - started, f"{major}.{minor}"))
     with session.cursor(row_factory=class_row(_Facts)) as cursor:
         facts = cursor.execute(_FACTS).fetchone()
     assert facts is not None  # Every session's role is in pg_roles.

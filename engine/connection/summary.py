@@ -26,7 +26,8 @@ class EndpointSummary:
     def __str__(self) -> str:
         if not self.service:
             user = f"{self.user}@" if self.user else ""
-            return f"{user}{self.host}:{self.port}/{self.database}"
+            is_ipv6 = ":" in self.host and "," not in self.host
+            return f"{user}{f'[{self.host}]' if is_ipv6 else self.host}:{self.port}/{self.database}"
         parts = {"host": self.host, "port": self.port, "database": self.database, "user": self.user}
         over = ", ".join(f"{name} {value}" for name, value in parts.items() if value)
         return f"service {self.service}{f' with {over}' if over else ''}"
