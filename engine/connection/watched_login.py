@@ -36,6 +36,8 @@ _PASSED = {
     pq.ConnStatus.SSL_STARTUP: 2,
     pq.ConnStatus.AWAITING_RESPONSE: 3,
     pq.ConnStatus.AUTHENTICATING: 3,
+    # The password was right, but the server may still refuse role or database.
+    pq.ConnStatus.AUTH_OK: 3,
 }
 """How many of the stages lie behind a connection in that state; all of them in any other."""
 
