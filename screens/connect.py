@@ -279,7 +279,7 @@ class ConnectScreen(WizardScreen):
         self.query_one(f"#{side.value}-server", Static).update(server_line(summary))
         if len(self._servers) < len(Side):
             return
-        failed = next((server for server in self._servers.values() if isinstance(server, Failure)), None)
+        failed = next(iter(self._failures()), None)
         self.notice(failed)
         if failed is None:
             self.start_job(
@@ -297,9 +297,12 @@ class ConnectScreen(WizardScreen):
         if not self._refusals:
             self.query_one("#next").focus()
 
+    def _failures(self) -> list[Failure]:
+        """Of connecting, the source's first, whichever answered first."""
+        return [server for side in Side if isinstance(server := self._servers.get(side), Failure)]
+
     def action_error_details(self) -> None:
-        failures = [server for server in self._servers.values() if isinstance(server, Failure)]
-        failures += self._refusals
+        failures = [*self._failures(), *self._refusals]
         if len(failures) > 1:
             text = "\n\n\n".join(failure_text(failure) for failure in failures)
             self.app.push_screen(TextModal("Errors", text, "error.txt", self.copy))
