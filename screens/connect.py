@@ -35,9 +35,9 @@ Paste the connection string of each database: a URI (postgresql://user:password@
 libpq keywords (host=… dbname=…). Quotes and `export SOURCE=` around it are taken off. The strings are
 masked; what was understood is shown below each, without the password. Passwords stay in memory.
 
-F2 opens the same connection field by field. There a password is taken exactly as typed. service=NAME takes
-what is left out from ~/.pg_service.conf; ~/.pgpass, PGPASSWORD and PGHOST count as with psql. $SOURCE and
-$TARGET are filled in when they are set.
+F2 opens the connection that has or had the focus field by field; after a test, the one that failed. There a
+password is taken exactly as typed. service=NAME takes what is left out from ~/.pg_service.conf; ~/.pgpass,
+PGPASSWORD and PGHOST count as with psql. $SOURCE and $TARGET are filled in when they are set.
 
 "Test both" connects and looks who answers: name, network, TLS, login, version, role and the time of a round
 trip, as they finish. A pooler, a load balancer, a standby, a target older than PostgreSQL 15 and one database
@@ -132,7 +132,7 @@ class ConnectScreen(WizardScreen):
         self._test_number = 0
         self._passed: dict[Side, tuple[StageDone, ...]] = {}
         self._side = Side.SOURCE
-        """Whose connection string had the focus last."""
+        """Whose connection string had the focus last, or failed since."""
 
     def compose_body(self) -> Iterable[Widget]:
         for side in Side:
@@ -279,12 +279,16 @@ class ConnectScreen(WizardScreen):
         self.query_one(f"#{side.value}-server", Static).update(server_line(summary))
         if len(self._servers) < len(Side):
             return
-        failed = next(iter(self._failures()), None)
-        self.notice(failed)
+        failed = next((side for side in Side if isinstance(self._servers[side], Failure)), None)
+        self._side = failed or self._side
+        self.notice(next(iter(self._failures()), None))
         if failed is None:
             self.start_job(
                 "addresses", "looking who answers", self.services.refused_addresses, self._looked_who_answers
             )
+        else:
+            # In an input the keys of what is said now, t and e, would be typed.
+            self.query_one("#test").focus()
 
     def _looked_who_answers(self, found: tuple[Finding, ...] | Failure) -> None:
         self._refusals = (found,) if isinstance(found, Failure) else tuple(map(refusal, found))
@@ -293,9 +297,9 @@ class ConnectScreen(WizardScreen):
                 self.query_one(f"#{failure.side.value}-server", Static).update(
                     plain(f"✗ {failure.title}", "$text-error")
                 )
+            self._side = failure.side or self._side
         self.notice(next(iter(self._refusals), None))
-        if not self._refusals:
-            self.query_one("#next").focus()
+        self.query_one("#test" if self._refusals else "#next").focus()
 
     def _failures(self) -> list[Failure]:
         """Of connecting, the source's first, whichever answered first."""
