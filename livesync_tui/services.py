@@ -17,13 +17,17 @@ from engine.catalog.publication_plan import apply_plan, plan_publication
 from engine.catalog.table import SourceTable
 from engine.catalog.table_map import TableMap
 from engine.catalog.tables import list_tables, missing_tables
+from engine.checks.address import refused_addresses
 from engine.checks.apply_fix import apply_fix
+from engine.checks.finding import Finding
 from engine.checks.report import CheckReport, ServerStart
 from engine.checks.restart import look_for_restart
 from engine.checks.run import run_checks
-from engine.connection.endpoint import Endpoint, parse_endpoint
+from engine.connection.endpoint import Endpoint, fields_of, parse_endpoint
+from engine.connection.fields import ConnectionFields
 from engine.connection.probe import probe_server
 from engine.connection.session import open_session
+from engine.connection.stage import StageDone
 from engine.connection.summary import EndpointSummary, ServerSummary
 from engine.cutover.compare import compare_tables
 from engine.cutover.drain import drain
@@ -168,7 +172,7 @@ class LivesyncServices:
             return endpoint
         same = all(
             given.parameters.get(key) == endpoint.parameters.get(key)
-            for key in ("host", "port", "dbname", "user")
+            for key in ("service", "host", "hostaddr", "port", "dbname", "user")
         )
         return given if same else endpoint
 
@@ -216,6 +220,10 @@ class LivesyncServices:
         self._context.endpoints[side] = endpoint
         return endpoint.summary()
 
+    @returns_failure("reading the connection string")
+    def connection_fields(self, side: Side, text: str) -> ConnectionFields:
+        return fields_of(side, text) if text.strip() else ConnectionFields()
+
     def endpoint(self, side: Side) -> EndpointSummary | None:
         endpoint = self._context.endpoints.get(side)
         return None if endpoint is None else endpoint.summary()
@@ -243,8 +251,21 @@ class LivesyncServices:
         return self._context.target
 
     @returns_failure("connecting")
-    def probe(self, side: Side) -> ServerSummary:
-        return probe_server(self._context.endpoint(side))
+    def probe(self, side: Side, on_stage: Callable[[StageDone], None] | None = None) -> ServerSummary:
+        return probe_server(self._context.endpoint(side), on_stage)
+
+    @returns_failure("looking who answers")
+    def refused_addresses(self) -> tuple[Finding, ...]:
+        source, target = self._named_provider(Side.SOURCE), self._named_provider(Side.TARGET)
+        return refused_addresses(self._source, self._target, source_provider=source, target_provider=target)
+
+    def _named_provider(self, side: Side) -> str | None:
+        """Whose server a person said it is; what was said of another connection does not count."""
+        migration = self._migration
+        is_source = side is Side.SOURCE
+        stored = migration.source_conninfo if is_source else migration.target_conninfo
+        named = migration.source_provider if is_source else migration.target_provider
+        return named or None if stored == self.conninfo(side) else None
 
     # Checks.
 

@@ -15,7 +15,10 @@ from typing import Protocol
 
 from engine.catalog.planned import PublicationPlan
 from engine.catalog.table import SourceTable
+from engine.checks.finding import Finding
 from engine.checks.report import CheckReport, ServerStart
+from engine.connection.fields import ConnectionFields
+from engine.connection.stage import StageDone
 from engine.connection.summary import EndpointSummary, ServerSummary
 from engine.cutover.outcome import (
     ComparisonProgress,
@@ -124,6 +127,9 @@ class MigrationServices(Protocol):
     def preview_connection(self, side: Side, text: str) -> EndpointSummary | Failure:
         """Parse a connection string without using it."""
 
+    def connection_fields(self, side: Side, text: str) -> ConnectionFields | Failure:
+        """A connection string as fields; they hold the password."""
+
     def endpoint(self, side: Side) -> EndpointSummary | None:
         """The connection in use."""
 
@@ -133,8 +139,13 @@ class MigrationServices(Protocol):
     def give_password(self, side: Side, password: str) -> None:
         """Use this password for that side; it stays in memory."""
 
-    def probe(self, side: Side) -> ServerSummary | Failure:
-        """Connect and look (blocking)."""
+    def probe(
+        self, side: Side, on_stage: Callable[[StageDone], None] | None = None
+    ) -> ServerSummary | Failure:
+        """Connect and look (blocking); ``on_stage`` is called on the job's thread."""
+
+    def refused_addresses(self) -> tuple[Finding, ...] | Failure:
+        """What stands against using the two servers at all (blocking)."""
 
     def providers(self) -> Mapping[str, str]:
         """Names of the providers there are advice for, and what they are called."""

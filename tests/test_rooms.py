@@ -45,6 +45,7 @@ def loaded_by(code: str) -> set[str]:
             {"psycopg", "textual"},
         ),
         ("import engine.checks.finding, engine.providers.load", {"psycopg", "textual"}),
+        ("import engine.connection.stage, engine.connection.fields", {"psycopg", "textual"}),
     ],
 )
 def test_a_room_loads_only_what_it_may(code: str, forbidden: set[str]) -> None:

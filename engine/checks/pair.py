@@ -53,7 +53,7 @@ def check_pair(source: Server, target: Server) -> tuple[Finding, ...]:
     source_identity = read_identity(source.session, Side.SOURCE)
     target_identity = read_identity(target.session, Side.TARGET)
     return (
-        _different(source_identity, target_identity),
+        check_different(source_identity, target_identity),
         _major_versions(source.version_number, target.version_number),
         _encodings(source_identity, target_identity),
         _database_collation(source, target),
@@ -65,7 +65,8 @@ def _warning(check: str, found: str, why: str, fix: str) -> Finding:
     return trouble(check, Side.TARGET, Verdict.WARNING, found, why, remedy=by_hand(fix))
 
 
-def _different(source: DatabaseIdentity, target: DatabaseIdentity) -> Finding:
+def check_different(source: DatabaseIdentity, target: DatabaseIdentity) -> Finding:
+    """Whether source and target are two databases."""
     check = "different_databases"
     if source.is_same_database(target):
         return trouble(

@@ -96,13 +96,16 @@ def check_server(server: Server) -> tuple[Finding, ...]:
     Raises:
         EngineError: The server could not be read.
     """
-    return (
-        _provider(server),
-        *_traps(server),
-        _direct_connection(server),
-        _version(server),
-        _standby(server),
-    )
+    return (_provider(server), *_traps(server), *check_address(server))
+
+
+def check_address(server: Server) -> tuple[Finding, ...]:
+    """Whether the primary itself answers, and is new enough.
+
+    Raises:
+        EngineError: The server could not be read.
+    """
+    return (_direct_connection(server), _version(server), _standby(server))
 
 
 def _provider(server: Server) -> Finding:

@@ -15,7 +15,9 @@ from urllib.parse import quote, unquote
 
 import psycopg
 from psycopg import conninfo as libpq_conninfo
+from psycopg import pq
 
+from engine.connection.fields import FIELD_KEYWORDS, ConnectionFields
 from engine.connection.secret import Secret
 from engine.connection.summary import EndpointSummary
 from engine.errors import Failure, Retry, Side, UsageError
@@ -64,23 +66,41 @@ class Endpoint:
         return replace(self, password=Secret(password))
 
     def summary(self) -> EndpointSummary:
-        """What may be shown of it; unset parts are named as libpq would fill them."""
-        get = self.parameters.get
+        """What may be shown of it; unset parts are named as libpq would fill them.
+
+        Parts that a service file may hold stay empty: the environment counts only where that is silent.
+        """
+        service = self.parameters.get("service", "")
+        given = self.parameters if service else {**_defaults(), **self.parameters}
+        get = given.get
         user = get("user", "")
         return EndpointSummary(
             side=self.side,
-            host=get("host") or get("hostaddr") or get("service", "local socket"),
-            port=get("port", "5432"),
-            database=get("dbname") or user,
+            host=get("host") or get("hostaddr") or ("" if service else "local socket"),
+            port=get("port", ""),
+            database=get("dbname") or ("" if service else user),
             user=user,
-            sslmode=get("sslmode", "prefer"),
+            sslmode=get("sslmode", ""),
             has_password=self.password is not None,
+            service=get("service", ""),
         )
+
+
+def _defaults() -> dict[str, str]:
+    """What libpq takes where a string is silent: ``PGHOST`` and the like, ``PGSERVICE``, its own defaults."""
+    return {
+        option.keyword.decode(): option.val.decode("utf-8", "replace")
+        for option in pq.Conninfo.get_defaults()
+        if option.val
+    }
 
 
 def _clean(text: str) -> str:
     """Take a pasted line as it was meant: no shell assignment, quotes or line ends."""
-    cleaned = _ASSIGNMENT.sub("", text.strip()).strip().rstrip(";").strip()
+    cleaned = _ASSIGNMENT.sub("", text.strip()).strip()
+    if cleaned.startswith(("'", '"')) or "://" in cleaned:
+        # Of keywords it may be the end of a password.
+        cleaned = cleaned.rstrip(";").strip()
     if len(cleaned) >= 2 and cleaned[0] == cleaned[-1] and cleaned[0] in "'\"":
         cleaned = cleaned[1:-1]
     return cleaned.strip()
@@ -110,6 +130,17 @@ def _was_misread(parsed: Mapping[str, str]) -> bool:
     It ends at the first ``@``; with a ``/`` before that, user and password are taken for host and port.
     """
     return any("@" in parsed.get(part, "") for part in ("host", "dbname"))
+
+
+def fields_of(side: Side, text: str) -> ConnectionFields:
+    """A connection string as fields, the password among them; what has no field of its own is kept too.
+
+    Raises:
+        UsageError: The string is empty or cannot be parsed.
+    """
+    keywords = parse_endpoint(side, text).keywords()
+    first = {keyword: keywords.pop(keyword, "") for keyword in FIELD_KEYWORDS}
+    return ConnectionFields({**first, **keywords})
 
 
 def parse_endpoint(side: Side, text: str) -> Endpoint:

@@ -62,9 +62,47 @@ _MAY_NOT_REPLICATE = (
 )
 _NO_ANSWER = ("The {side} does not answer", "Check host, port and firewall between here and there")
 
+_NO_ROOM = _BY_SQLSTATE["53300"][:2]
+_NO_TLS_NO_ENTRY = (
+    "The {side} does not let this host in without TLS",
+    "Use sslmode=require, or add this host to pg_hba.conf or to the provider's allow list",
+)
+_BAD_VALUE = (
+    "The connection string of the {side} has a value that cannot be",
+    "Correct the value that the message names",
+)
+
 _BY_TEXT: dict[str, tuple[str, str]] = {
     # A server without room for its WAL ends with these words.
     "no space left on device": ("The disk of the {side} is full", "Free space on the {side}"),
+    # Said at the login, which libpq tells without its SQLSTATE.
+    'fatal: database "': (
+        "The {side} has no such database, or lets nobody into it",
+        "Check the database name",
+    ),
+    'fatal: role "': ("The {side} refused the login", "Check the user of the {side}"),
+    "too many clients": _NO_ROOM,
+    "too many connections": _NO_ROOM,
+    "remaining connection slots": _NO_ROOM,
+    "the database system is": (
+        "The {side} is not accepting connections now",
+        "Nothing to do while it starts up",
+    ),
+    "definition of service": (
+        "The service of the {side} is not in the service file",
+        "Check its name, and ~/.pg_service.conf or the file that PGSERVICEFILE names",
+    ),
+    "service file": (
+        "The service file for the {side} cannot be read",
+        "Check the file that PGSERVICEFILE names, or ~/.pg_service.conf",
+    ),
+    "invalid integer value": _BAD_VALUE,
+    "invalid port number": _BAD_VALUE,
+    "invalid sslmode value": _BAD_VALUE,
+    # A server that takes logins over TLS only says so in its pg_hba.conf's terms.
+    "no encryption": _NO_TLS_NO_ENTRY,
+    # The same before version 14.
+    "ssl off": _NO_TLS_NO_ENTRY,
     "no pg_hba.conf entry": (
         "The {side} does not let this host in",
         "Add this host to pg_hba.conf or to the provider's allow list",
@@ -94,7 +132,25 @@ _BY_TEXT: dict[str, tuple[str, str]] = {
     ),
     "certificate verify failed": (
         "The certificate of the {side} cannot be verified",
-        "Check sslmode and sslrootcert",
+        "Give sslrootcert=FILE with the certificate of the authority that signed the server's, or "
+        "sslrootcert=system when that is a public one",
+    ),
+    # A system without a store of public authorities says it like this.
+    "unable to get local issuer certificate": (
+        "The certificate of the {side} cannot be verified",
+        "Give sslrootcert=FILE with the certificate of the authority that signed the server's",
+    ),
+    "does not match host name": (
+        "The certificate of the {side} is for another host name",
+        "Connect with a name that is in the certificate; the message above has one",
+    ),
+    "could not read root certificate": (
+        "The certificate of the {side}'s authority cannot be read",
+        "sslrootcert=FILE must name a file with certificates in PEM",
+    ),
+    "root certificate file": (
+        "The certificate of the {side}'s authority is not where it was said to be",
+        "Correct sslrootcert=FILE, or use sslrootcert=system when the authority is a public one",
     ),
 }
 """libpq's own errors carry no SQLSTATE; these fragments of its English messages tell them apart."""

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import secrets
-import shutil
-import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from psycopg import conninfo as libpq_conninfo
 
@@ -21,11 +15,9 @@ from engine.connection.session import open_session
 from engine.errors import Side
 from livesync_tui.demo.servers import EmbeddedServer
 from tests.conftest import Database
+from tests.debian import pgbouncer
 from tests.engine.checking import ROLE_PASSWORD, checked, endpoint, not_ok
 from tests.engine.front import Front
-from tests.waiting import wait_until
-
-_PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 def by_way_of(port: int, side: Side, conninfo: str) -> Endpoint:
@@ -83,58 +75,18 @@ def test_a_standby_blocks_on_either_side(server_base: Path, source_db: Database,
     assert not_ok(as_target) == {(Side.TARGET, "standby"): Verdict.BLOCKS}
 
 
-@pytest.fixture
-def pgbouncer_port(source_db: Database, server_base: Path) -> Iterator[int]:
-    """Debian's pgbouncer in front of the source, in session mode: the one that swallows no setting."""
-    if _PGBOUNCER is None:
-        pytest.skip("pgbouncer is not installed (Debian: apt install pgbouncer)")
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port: int = reserved.getsockname()[1]
-    folder = server_base / f"pgbouncer-{secrets.token_hex(3)}"
-    folder.mkdir(mode=0o700)
-    keywords = libpq_conninfo.conninfo_to_dict(source_db.conninfo)
-    users = folder / "users.txt"
-    users.write_text(f'"{keywords["user"]}" "{keywords["password"]}"\n')
-    configuration = folder / "pgbouncer.ini"
-    configuration.write_text(
-        f"[databases]\n* = host=127.0.0.1 port={source_db.server.port}\n[pgbouncer]\n"
-        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = scram-sha-256\n"
-        f"auth_file = {users}\npool_mode = session\nignore_startup_parameters = extra_float_digits\n"
-        "max_client_conn = 20\n"
-    )
-    # It refuses to run as root.
-    account = pwd.getpwnam("postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name)
-    for path in (folder, users, configuration):
-        os.chown(path, account.pw_uid, account.pw_gid)
-    process = subprocess.Popen(
-        [_PGBOUNCER, str(configuration)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        user=account.pw_uid if os.geteuid() == 0 else None,
-    )
-
-    def answers() -> bool:
-        try:
-            psycopg.connect(source_db.conninfo, port=port).close()
-        except psycopg.OperationalError:
-            return False
-        return True
-
-    try:
-        wait_until(answers, describe="pgbouncer to answer")
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def test_pgbouncer_is_refused(source_db: Database, target_db: Database, pgbouncer_port: int) -> None:
-    through = by_way_of(pgbouncer_port, Side.SOURCE, source_db.conninfo)
-    open_session(through, "test").close()
-    found = checked(through, endpoint(target_db, Side.TARGET))
-    assert found[Side.SOURCE, "direct_connection"].verdict is Verdict.BLOCKS
-    assert "pgbouncer" in found[Side.SOURCE, "direct_connection"].why
-    assert found[Side.SOURCE, "replication_connection"].verdict is Verdict.BLOCKS
-    as_target = by_way_of(pgbouncer_port, Side.TARGET, source_db.conninfo)
-    found = checked(endpoint(target_db, Side.SOURCE), as_target)
-    assert found[Side.TARGET, "direct_connection"].verdict is Verdict.BLOCKS
+@pytest.mark.parametrize("pool_mode", ["session", "transaction"])
+def test_pgbouncer_is_refused(
+    source_db: Database, target_db: Database, server_base: Path, pool_mode: str
+) -> None:
+    with pgbouncer(source_db.server, server_base, pool_mode) as port:
+        through = by_way_of(port, Side.SOURCE, source_db.conninfo)
+        # No setting is swallowed while nobody else is there: only a closer look tells.
+        open_session(through, "test").close()
+        found = checked(through, endpoint(target_db, Side.TARGET))
+        assert found[Side.SOURCE, "direct_connection"].verdict is Verdict.BLOCKS
+        assert "pgbouncer" in found[Side.SOURCE, "direct_connection"].why
+        assert found[Side.SOURCE, "replication_connection"].verdict is Verdict.BLOCKS
+        as_target = by_way_of(port, Side.TARGET, source_db.conninfo)
+        found = checked(endpoint(target_db, Side.SOURCE), as_target)
+        assert found[Side.TARGET, "direct_connection"].verdict is Verdict.BLOCKS

@@ -12,6 +12,8 @@ from engine.catalog.planned import PlannedStatement, PublicationPlan
 from engine.catalog.table import ReplicaIdentity, SourceTable, TableKind, TableName
 from engine.checks.finding import Finding, Verdict, by_hand, ok, trouble
 from engine.checks.report import CheckReport, ServerReport, ServerStart
+from engine.connection.fields import ConnectionFields
+from engine.connection.stage import Stage, StageDone
 from engine.connection.summary import EndpointSummary, ServerSummary
 from engine.cutover.outcome import (
     ComparisonProgress,
@@ -127,17 +129,33 @@ def server_summary(side: Side) -> ServerSummary:
         side=side,
         version="16.10" if side is Side.SOURCE else "18.1",
         version_number=160010 if side is Side.SOURCE else 180001,
+        host="db1.internal" if side is Side.SOURCE else "tiger.example",
         database="shop" if side is Side.SOURCE else "tsdb",
         user="mover" if side is Side.SOURCE else "tsdbadmin",
         is_standby=False,
         is_superuser=side is Side.SOURCE,
         can_replicate=True,
         uses_tls=True,
+        tls_version="TLSv1.3",
         wal_level="logical",
         database_size_bytes=14 << 30 if side is Side.SOURCE else 9 << 20,
         round_trip_seconds=0.0004 if side is Side.SOURCE else 0.0183,
         system_identifier=side.value,
         timescaledb_version=None if side is Side.SOURCE else "2.23.0",
+    )
+
+
+def passed_stages(side: Side) -> tuple[StageDone, ...]:
+    """All stages, as fast as such servers are."""
+    near = side is Side.SOURCE
+    return (
+        StageDone(Stage.DNS, 0.0021, "10.0.3.17" if near else "203.0.113.40"),
+        StageDone(Stage.TCP, 0.0004 if near else 0.0181, "port 5432"),
+        StageDone(Stage.TLS, 0.0032 if near else 0.0412, "not verified" if near else "name verified"),
+        StageDone(Stage.LOGIN, 0.0087 if near else 0.0554, "password as given"),
+        StageDone(Stage.VERSION, 0.0142 if near else 0.1623, "16.10" if near else "18.1"),
+        StageDone(Stage.ROLE, 0.0013 if near else 0.0371, "superuser" if near else "may replicate"),
+        StageDone(Stage.LATENCY, 0.0004 if near else 0.0183, "best of 3"),
     )
 
 
@@ -454,6 +472,16 @@ class FakeServices:
     probes: dict[Side, ServerSummary | Failure] = field(
         default_factory=lambda: {side: server_summary(side) for side in Side}
     )
+    stages: dict[Side, tuple[StageDone, ...]] = field(
+        default_factory=lambda: {side: passed_stages(side) for side in Side}
+    )
+    probes_wait_for: Signal | None = None
+    """What holds the probes after their stages until it is set."""
+
+    refused: tuple[Finding, ...] | Failure = ()
+    fields: dict[str, str] = field(default_factory=dict)
+    """What every connection string is made of."""
+
     report: CheckReport | Failure = field(default_factory=lambda: check_report(*good_findings()))
     checks_wait_for: Signal | None = None
     """What holds the checks until it is set."""
@@ -569,8 +597,21 @@ class FakeServices:
         self.calls.append(f"password of the {side.value}")
         self.probes[side] = server_summary(side)
 
-    def probe(self, side: Side) -> ServerSummary | Failure:
+    def connection_fields(self, side: Side, text: str) -> ConnectionFields | Failure:
+        return ConnectionFields(self.fields)
+
+    def probe(
+        self, side: Side, on_stage: Callable[[StageDone], None] | None = None
+    ) -> ServerSummary | Failure:
+        for done in self.stages.get(side, ()) if on_stage is not None else ():
+            on_stage(done)
+        if self.probes_wait_for is not None:
+            self.probes_wait_for.wait()
         return self.probes[side]
+
+    def refused_addresses(self) -> tuple[Finding, ...] | Failure:
+        self.calls.append("look who answers")
+        return self.refused
 
     def providers(self) -> Mapping[str, str]:
         return PROVIDERS

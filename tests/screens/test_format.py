@@ -7,13 +7,16 @@ import doctest
 import pytest
 from rich.cells import cell_len
 
-from screens import fitted_table, migration
+from engine.connection import fields
+from screens import connection_stages, fitted_table, migration
 from screens import format as format_module
 from screens.format import cell, human_bytes, human_duration, plain, visible, visible_lines
 
 
 @pytest.mark.parametrize(
-    "module", [format_module, migration, fitted_table], ids=lambda module: module.__name__
+    "module",
+    [format_module, migration, fitted_table, connection_stages, fields],
+    ids=lambda module: module.__name__,
 )
 def test_the_examples_in_docstrings_are_true(module: object) -> None:
     assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]

@@ -98,26 +98,6 @@ def test_start_when_nothing_can_be_read(snap_compare: SnapCompare) -> None:
 
 
 @sizes
-def test_connect(snap_compare: SnapCompare, size: Size) -> None:
-    """Both servers tested; Next has the focus."""
-    assert snap_compare(_at(Step.CONNECT), terminal_size=size, run_before=_then("enter"))
-
-
-def test_connect_empty(snap_compare: SnapCompare) -> None:
-    """Before anything is pasted."""
-    assert snap_compare(_at(Step.CONNECT, strings={}), run_before=_then())
-
-
-def test_connect_when_a_server_refuses(snap_compare: SnapCompare) -> None:
-    """The server's words beside the side they belong to."""
-    app = _at(Step.CONNECT)
-    app.fake.probes[Side.TARGET] = Failure(
-        "The target refused the password", 'password authentication failed for user "tsdbadmin"', "Check it"
-    )
-    assert snap_compare(app, run_before=_then("enter"))
-
-
-@sizes
 def test_checks(snap_compare: SnapCompare, size: Size) -> None:
     """A warning that SQL can mend; Next is on."""
     assert snap_compare(_at(Step.CHECKS), terminal_size=size, run_before=_then())

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from engine.checks.address import refused_addresses
 from engine.checks.finding import Verdict
 from engine.errors import Side
 from tests.conftest import Database
-from tests.engine.checking import checked_databases, not_ok
+from tests.engine.checking import checked_databases, endpoint, not_ok
 
 pytestmark = pytest.mark.versions
 
@@ -25,3 +26,5 @@ def test_a_target_before_15_is_refused(
 ) -> None:
     finding = checked_databases(target_db, source_db)[Side.TARGET, "version"]
     assert (finding.verdict is Verdict.BLOCKS) == (versions[0] < 15)
+    refused = refused_addresses(endpoint(target_db, Side.SOURCE), endpoint(source_db, Side.TARGET))
+    assert refused == ((finding,) if versions[0] < 15 else ())
