@@ -16,6 +16,7 @@ import threading
 import time
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from livesync_tui.demo.dataset import create_demo
@@ -137,15 +138,19 @@ def test_killed_and_started_again(  # noqa: PLR0917
         terminal.press(TAB, ENTER, then="applied.")
         terminal.press(NEXT, then="Ready for Review")
         terminal.press(NEXT, then="Nothing has been copied so far")
-        terminal.press(TAB, ENTER, then="sync workers busy")
-        if moment == "copying":
-            wait_until(lambda: states(target_db).keys() & {"d", "f"}, describe=lambda: states(target_db))
-        else:
-            wait_until(lambda: all_ready(target_db), describe=lambda: states(target_db))
-        terminal.kill()
-        (host,) = find_hosts(sockets / "livesync-tui")
-        if killed == "both":
-            os.kill(host.pid, signal.SIGKILL)
+        with psycopg.connect(target_db.conninfo) as holder:
+            if moment == "copying":
+                # Somebody holds the table, so that its copy cannot be over too soon.
+                holder.execute("lock table shop.audit_log in share mode")
+            terminal.press(TAB, ENTER, then="sync workers busy")
+            if moment == "copying":
+                wait_until(lambda: "d" in states(target_db), describe=lambda: states(target_db))
+            else:
+                wait_until(lambda: all_ready(target_db), describe=lambda: states(target_db))
+            terminal.kill()
+            (host,) = find_hosts(sockets / "livesync-tui")
+            if killed == "both":
+                os.kill(host.pid, signal.SIGKILL)
 
         terminal = Terminal(source_db, target_db, tmp_path, sockets)
         terminal.wait_for("enter")

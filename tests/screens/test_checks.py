@@ -17,7 +17,7 @@ from screens.checks import ChecksScreen
 from screens.connect import ConnectScreen
 from screens.migration import Step
 from screens.restart_watch import RestartWatch, restarted_words, watch_for
-from screens.tables import TablesScreen
+from screens.user import UserScreen
 from tests.screens.fake_services import (
     MONOTONIC_SECONDS,
     NO_ROOM_BLOCKS,
@@ -62,7 +62,7 @@ def test_what_blocks_is_on_top_and_keeps_next_off() -> None:
         assert isinstance(app.step, ChecksScreen)
         services.report = check_report(*good_findings())
         await press(pilot, "r", "ctrl+n")
-        assert isinstance(app.step, TablesScreen)
+        assert isinstance(app.step, UserScreen)
 
     play(walk, services, Step.CHECKS)
 
