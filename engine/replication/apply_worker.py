@@ -27,6 +27,7 @@ from engine.replication.change_stream import ChangeStream
 from engine.replication.drift import with_fitting_hint
 from engine.replication.pipeline import StoppedWaitingError
 from engine.replication.slots import apply_slot_name, list_slots, release_slot
+from engine.replication.standstill import Standstill
 from engine.replication.state import EpochLostError, StateStore, TableRow
 from engine.replication.stream import ReplicationConnection
 from engine.replication.subscription import REPLICA_ROLE, Running
@@ -44,6 +45,9 @@ _STOP_GRACE_SECONDS = 10.0
 
 _CONNECT_SECONDS = 60.0
 """How long each server may take to tell us where we are."""
+
+_STANDSTILL_SECONDS = 30.0
+"""How long the stream stands still for a verifier unless that is asked for again."""
 
 _UPDATE_PROGRESS = """
 update _ts_live_sync.progress set lsn = $1::pg_lsn where subname = $2::text and epoch = $3::bigint
@@ -83,6 +87,10 @@ class ApplyWorker:
         self._connection: ReplicationConnection | None = None
         self._source_pid: int | None = None
         self._promoting: set[int] = set()
+        self._standstill: tuple[Standstill, float] | None = None
+        """With the end of the order's time."""
+
+        self._standing: Standstill | None = None
         self.durable_lsn: int | None = None
         self.last_commit_at: datetime | None = None
         self.transactions = 0
@@ -90,6 +98,26 @@ class ApplyWorker:
     def exclude(self, source_oid: int) -> None:
         """Have the worker take no more changes of a table; safe from any thread."""
         self._inbox.put(Exclude(source_oid))
+
+    def stand_still(self, order: Standstill | None) -> None:
+        """Stand still as ordered until another order comes or none came for half a minute; safe from any
+        thread."""
+        self._standstill = None if order is None else (order, time.monotonic() + _STANDSTILL_SECONDS)
+        with self._session_lock:
+            if self._stream is not None:
+                self._stream.wake()
+
+    @property
+    def standing(self) -> Standstill | None:
+        """The order that is carried out: everything gathered is durable, nothing more is written; safe from
+        any thread."""
+        return self._standing
+
+    @property
+    def standstill(self) -> Standstill | None:
+        """The order in force; safe from any thread."""
+        order = self._standstill
+        return None if order is None or time.monotonic() > order[1] else order[0]
 
     def leave(self) -> None:
         """Have :meth:`run` return at the next boundary; safe from any thread."""
@@ -267,7 +295,14 @@ class ApplyWorker:
         recorded_at = 0.0
         stop_deadline: float | None = None
         while True:
-            wants_boundary = self._is_leaving or running.handover.waiting or not self._inbox.empty()
+            order = self.standstill
+            stream.stop_before(None if order is None else order.stop_lsn)
+            wants_boundary = (
+                self._is_leaving
+                or running.handover.waiting
+                or not self._inbox.empty()
+                or (order is not None and order.stop_lsn is None)
+            )
             self._note_written(stream, stream.pump(_PUMP_SECONDS, wants_boundary=wants_boundary))
             if stream.in_source_transaction:
                 if self._is_leaving:
@@ -284,6 +319,9 @@ class ApplyWorker:
             if self._is_leaving:
                 self._note_written(stream, stream.drain())
                 return
+            if order is not None and (order.stop_lsn is None or stream.position >= order.stop_lsn):
+                self._stand(stream, order)
+                continue
             if running.handover.waiting:
                 self._hand_over(stream)
             now = time.monotonic()
@@ -296,6 +334,16 @@ class ApplyWorker:
             ):
                 stream.submit()
                 recorded_at = now
+
+    def _stand(self, stream: ChangeStream, order: Standstill) -> None:
+        """Make everything gathered and the position durable; stand still for as long as ordered."""
+        self._note_written(stream, stream.drain())
+        self._standing = order
+        try:
+            while self.standstill == order and not self._is_leaving:
+                stream.answer(_PUMP_SECONDS)
+        finally:
+            self._standing = None
 
     def _note_written(self, stream: ChangeStream, written: list[Written]) -> None:
         """Learn what has become durable."""

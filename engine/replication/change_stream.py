@@ -139,13 +139,24 @@ class ChangeStream:
         """Ask ``target_of`` again before the next change of a table."""
         self._gatherer.forget(source_oid)
 
-    def answer(self) -> None:
+    def stop_before(self, lsn: int | None) -> None:
+        """Gather no transaction whose commit record starts at ``lsn`` or later; None lifts that.
+
+        :attr:`position` becomes ``lsn``, not more, once every earlier transaction was gathered; the caller
+        calls :meth:`pump` no more then.
+        """
+        self._gatherer.stop_before(lsn)
+
+    def answer(self, timeout_seconds: float = 0.0) -> None:
         """Answer the source without reading, while waiting for something else.
+
+        Args:
+            timeout_seconds: How long to wait to be woken.
 
         Raises:
             EngineError: The connection broke.
         """
-        self._reader.rest(0.0)
+        self._reader.rest(timeout_seconds)
 
     def ask_position(self) -> None:
         """Have the source say now how far it has sent."""

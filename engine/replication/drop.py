@@ -8,6 +8,7 @@ from engine.connection.endpoint import Endpoint
 from engine.connection.session import open_session
 from engine.replication.deferred_state import DeferredStep, DeferredStore
 from engine.replication.slots import drop_slot, list_slots, require_subscription_name
+from engine.replication.standstill import StandstillStore
 from engine.replication.state import StateStore
 
 
@@ -41,4 +42,7 @@ def drop_subscription(source: Endpoint, target: Endpoint, subscription: str) -> 
         deferred = DeferredStore(target_session, subscription)
         not_built = deferred.unfinished()
         deferred.forget()
+        standstill = StandstillStore(target_session, subscription)
+        if standstill.exists():
+            standstill.end()
         return Dropped(slots, state.forget() if state.exists() else False, not_built)

@@ -51,6 +51,7 @@ from engine.replication.monitor import Monitor
 from engine.replication.partitions import PartitionWatch
 from engine.replication.schema_restore import restore_schema
 from engine.replication.slots import apply_slot_name, drop_slot, list_slots, sync_slot_name
+from engine.replication.standstill import StandstillStore
 from engine.replication.state import EpochLostError, StateStore, TableRow
 from engine.replication.stream import StreamEndedError, stream_ended_failure
 from engine.replication.subscription import Running, SubscriptionConfig
@@ -244,6 +245,7 @@ class Engine:
             with deadline(_CONTROL_SECONDS, source, target):
                 self._lock_again(target, state, self._running.epoch)
         self._control_pid = target.info.backend_pid
+        standstill = StandstillStore(target, self._config.subscription)
         last_metrics = 0.0
         while not self._stop.is_set():
             self._mind_workers()
@@ -259,6 +261,8 @@ class Engine:
                     self._look_at_partitions(source)
                     self._end_forgotten(target)
                     last_metrics = time.monotonic()
+                # Each time: replication stands still for as long as a verifier and we wait for each other.
+                self._look_for_standstill(standstill)
             self._settle_phase()
             self._publish()
             self._wake.wait(_TICK_SECONDS)
@@ -471,6 +475,19 @@ class Engine:
             return
         if not is_any_working(source, Side.SOURCE, [pid]):
             worker.cut_off_source()
+
+    def _look_for_standstill(self, store: StandstillStore) -> None:
+        """Have the apply stream stand still for as long as a verifier asks for it."""
+        assert self._apply is not None
+        worker = self._apply.worker
+        order = store.wanted()
+        worker.stand_still(order)
+        if order is None:
+            return
+        if self._paused:
+            store.refuse(order, "The engine is paused")
+        elif worker.standing == order:
+            store.write_standing(order)
 
     def _look_at_apply(self, target: Session) -> None:
         """Say what the apply stream waits for on the target; cut it off from a target that forgot it."""

@@ -86,6 +86,10 @@ class Gatherer:
         self.stops_at_commit = False
         """Whoever calls :meth:`take` wants to know of the next boundary between source transactions."""
 
+        self._stop_lsn: int | None = None
+        self._held_begin: bytes | None = None
+        """Begin of the first transaction behind the stop; taken when it is lifted."""
+
         self.wants_answer = False
         """The source asked for an answer; whoever gives it resets this."""
 
@@ -94,11 +98,23 @@ class Gatherer:
         """Whether the stream is between a Begin and its Commit."""
         return self._final_lsn is not None
 
+    def stop_before(self, lsn: int | None) -> None:
+        """Take no transaction whose commit record starts at ``lsn`` or later; None lifts that.
+
+        :attr:`position` becomes ``lsn``, not more, once every earlier transaction was taken.
+        """
+        self._stop_lsn = lsn
+        begin = self._held_begin
+        if begin is not None and (lsn is None or final_lsn_of(begin) < lsn):
+            self._held_begin = None
+            self._final_lsn = final_lsn_of(begin)
+
     def take(self, message: bytes) -> bool:
         """Deal with one CopyData message of the stream.
 
         Returns:
-            Whether it ended a source transaction and :attr:`stops_at_commit` is set.
+            Whether to read no more for now: it ended a source transaction and :attr:`stops_at_commit` is set,
+            or the position given to :meth:`stop_before` is reached.
 
         Raises:
             TableError: A table's changes cannot be written.
@@ -145,7 +161,12 @@ class Gatherer:
         if kind in _KINDS:
             self._first_change(message)
         elif kind == b"B":
-            self._final_lsn = final_lsn_of(message)
+            final_lsn = final_lsn_of(message)
+            if self._stop_lsn is not None and final_lsn >= self._stop_lsn:
+                self._held_begin = message
+                self.position = max(self.position, self._stop_lsn)
+                return True
+            self._final_lsn = final_lsn
         elif kind == b"C":
             self._final_lsn = None
             self.position = max(self.position, end_lsn_of(message))
@@ -155,17 +176,14 @@ class Gatherer:
                 self._forget_ignored()
             return self.stops_at_commit
         else:
-            self._take_rare(message)
+            return self._take_rare(message)
         return False
 
-    def _take_rare(self, message: bytes) -> None:
+    def _take_rare(self, message: bytes) -> bool:
         decoded = decode_copy_data(message)
         if isinstance(decoded, Keepalive):
-            # Between transactions the server has sent everything that was committed before wal_end.
-            if not self.in_source_transaction:
-                self.position = max(self.position, decoded.wal_end)
             self.wants_answer = self.wants_answer or decoded.reply_requested
-            return
+            return not self.in_source_transaction and self._reach(decoded.wal_end)
         match decode_message(decoded.payload):
             case Relation() as relation:
                 self._close_step()
@@ -175,6 +193,16 @@ class Gatherer:
                 self._truncate(truncate)
             case _:
                 pass  # The others change no row.
+        return False
+
+    def _reach(self, wal_end: int) -> bool:
+        """Between transactions the server has sent everything that was committed before ``wal_end``."""
+        stop_lsn = self._stop_lsn
+        if stop_lsn is not None and wal_end >= stop_lsn:
+            self.position = max(self.position, stop_lsn)
+            return True
+        self.position = max(self.position, wal_end)
+        return False
 
     def _forget_ignored(self) -> None:
         """What was not ours may be from the next transaction on."""

@@ -355,6 +355,14 @@ class StateStore:
             )
         )
 
+    def is_locked(self) -> bool:
+        """Whether an engine runs the subscription now: whether its lock is held."""
+        key = zlib.crc32(self._subscription.encode()) & 0x7FFFFFFF
+        return (
+            self._run(_LOCK_HOLDER, (_LOCK_CLASS, key), "looking for the lock's holder").fetchone()
+            is not None
+        )
+
     def read(self) -> SubscriptionRow | None:
         """The subscription, or None when the target does not know it."""
         row = self._run(_READ_SUBSCRIPTION, (self._subscription,), "reading the subscription").fetchone()

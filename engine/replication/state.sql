@@ -77,3 +77,16 @@ create table if not exists _ts_live_sync.deferred (
     updated_at timestamptz not null default pg_catalog.now(),
     primary key (subname, position)
 );
+
+-- One row a verification at work: where it wants the apply stream to stand still. Its session holds an advisory lock.
+create table if not exists _ts_live_sync.verification (
+    subname text primary key,
+    verifier_pid int not null,
+    -- Null: at the next boundary between source transactions.
+    stop_lsn pg_lsn,
+    -- A verifier that does not renew this is forgotten.
+    expires_at timestamptz not null,
+    -- The engine's answer.
+    is_standing boolean not null default false,
+    refusal text
+);

@@ -80,12 +80,14 @@ class CreatedSlot:
 class ReplicationConnection:
     """A walsender session on the source."""
 
-    def __init__(self, endpoint: Endpoint, purpose: str) -> None:
+    def __init__(
+        self, endpoint: Endpoint, purpose: str, *, lock_timeout_seconds: int = SLOT_LOCK_TIMEOUT_SECONDS
+    ) -> None:
         self._session: Session = open_session(
             endpoint,
             purpose,
             replication=True,
-            extra={"lock_timeout": f"{SLOT_LOCK_TIMEOUT_SECONDS}s"},
+            extra={"lock_timeout": f"{lock_timeout_seconds}s"},
         )
         self._pgconn = self._session.pgconn
         self._received_lsn = 0
@@ -113,12 +115,23 @@ class ReplicationConnection:
         self._session.close()
 
     def create_slot(
-        self, name: str, *, on_blocked: Callable[[], None], should_stop: Callable[[], bool]
+        self,
+        name: str,
+        *,
+        on_blocked: Callable[[], None],
+        should_stop: Callable[[], bool],
+        is_temporary: bool = False,
     ) -> CreatedSlot | None:
         """Create a logical slot and export its snapshot (PostgreSQL 54.4 CREATE_REPLICATION_SLOT).
 
         Creation waits for every transaction that is writing now. Each attempt is bounded by lock_timeout
         (statement_timeout does not reach this wait); between attempts ``on_blocked`` may name the blocker.
+
+        Args:
+            name: Of the slot.
+            on_blocked: Called after an attempt that a transaction kept from succeeding.
+            should_stop: Looked at before each attempt.
+            is_temporary: Whether the slot goes with this connection.
 
         Returns:
             The slot, or None when ``should_stop`` said so.
@@ -126,8 +139,9 @@ class ReplicationConnection:
         Raises:
             EngineError: The source refused, for example because no slot is free.
         """
-        statement = sql.SQL("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput {}").format(
+        statement = sql.SQL("CREATE_REPLICATION_SLOT {}{} LOGICAL pgoutput {}").format(
             sql.Identifier(name),
+            sql.SQL(" TEMPORARY" if is_temporary else ""),
             sql.SQL("(SNAPSHOT 'export')")
             if self._session.info.server_version >= 150000
             else sql.SQL("EXPORT_SNAPSHOT"),
