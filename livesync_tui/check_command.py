@@ -40,7 +40,7 @@ def _as_document(finding: Finding) -> dict[str, object]:
 
 def _print_finding(finding: Finding) -> None:
     output.line(
-        f"{finding.verdict.value:8} {finding.side.value:6}  {finding.check}: {_one_line(finding.found)}"
+        f"{finding.verdict.value:8} {finding.side.value:6}  {finding.check}: {output.one_line(finding.found)}"
     )
     if finding.verdict is Verdict.OK:
         return
@@ -50,12 +50,7 @@ def _print_finding(finding: Finding) -> None:
 
 def _print_part(label: str, lines: tuple[str, ...] | list[str]) -> None:
     for number, text in enumerate(lines):
-        output.line(f"{_INDENT}{'' if number else label:{_LABEL_WIDTH}}{_one_line(text)}")
-
-
-def _one_line(text: str) -> str:
-    """Names on a server may hold anything; what would move a terminal's cursor is shown, not obeyed."""
-    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+        output.line(f"{_INDENT}{'' if number else label:{_LABEL_WIDTH}}{output.one_line(text)}")
 
 
 def _summary(findings: tuple[Finding, ...]) -> str:

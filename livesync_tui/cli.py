@@ -166,6 +166,14 @@ def build_parser() -> argparse.ArgumentParser:
     _add_subscription(sequences)
     _add_databases(sequences)
 
+    verify = commands.add_parser(
+        "verify", help="compare every table on both sides at one position, while both are written to"
+    )
+    _add_subscription(verify)
+    _add_databases(verify)
+    verify.add_argument("--quick", action="store_true", help="numbers of rows only")
+    verify.add_argument("--json", action="store_true")
+
     drop = commands.add_parser("drop", help="remove a subscription's slots and state; rows stay")
     _add_subscription(drop)
     _add_databases(drop)
@@ -217,6 +225,10 @@ def _dispatch(options: argparse.Namespace) -> int:
             from livesync_tui.check_command import check
 
             return check(options)
+        case "verify":
+            from livesync_tui.verify_command import verify
+
+            return verify(options)
         case "demo":
             from livesync_tui.demo.command import demo
 

@@ -19,6 +19,11 @@ def line(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def one_line(text: str) -> str:
+    """Names on a server may hold anything; what would move a terminal's cursor is shown, not obeyed."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
 def error(text: str) -> None:
     """One line on stderr."""
     print(f"livesync-tui: {' '.join(text.split())}", file=sys.stderr, flush=True)

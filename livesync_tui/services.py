@@ -29,7 +29,6 @@ from engine.connection.probe import probe_server
 from engine.connection.session import open_session
 from engine.connection.stage import StageDone
 from engine.connection.summary import EndpointSummary, ServerSummary
-from engine.cutover.compare import compare_tables
 from engine.cutover.drain import drain
 from engine.cutover.outcome import (
     ComparisonProgress,
@@ -51,6 +50,7 @@ from engine.schema.dump import dump_schema
 from engine.schema.restore import apply_script
 from engine.schema.script import SchemaLook, SchemaScript, ScriptOutcome
 from engine.script.planned import StatementResult
+from engine.verification.verify import verify
 from engine.view import EngineView
 from livesync_tui.migration_context import MigrationContext
 from livesync_tui.paths import state_directory
@@ -398,8 +398,17 @@ class LivesyncServices:
     def compare_tables(
         self, on_progress: Callable[[ComparisonProgress], None]
     ) -> tuple[TableComparison, ...]:
-        pairs = [(name, _SAME_NAMES.target_of(name)) for name in self._migration.tables]
-        return compare_tables(self._source, self._target, pairs, on_progress)
+        verified = verify(
+            self._source,
+            self._target,
+            self._migration.subscription,
+            on_progress=on_progress,
+            on_wait=lambda words: None,
+        )
+        return verified.comparisons + tuple(
+            TableComparison(table.source, table.target or "", 0, 0, equal=False, problem=table.reason)
+            for table in verified.not_compared
+        )
 
     def drop_command(self) -> str:
         subscription = shlex.quote(self._migration.subscription)

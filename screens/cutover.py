@@ -96,7 +96,7 @@ def sequence_line(outcome: SequenceOutcome) -> str:
 def comparison_lines(comparison: TableComparison) -> str:
     """One table's comparison, with the first rows that differ."""
     found = problems_of(comparison) or "no difference"
-    rows = [f"\n    only on the {row.side.value}: {row.row}" for row in comparison.differing]
+    rows = [f"\n    {row.words}" for row in comparison.differing]
     return f"{comparison.source}: {human_count(comparison.source_rows)} rows, {found}{''.join(rows)}"
 
 

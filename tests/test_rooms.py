@@ -39,6 +39,8 @@ def loaded_by(code: str) -> set[str]:
         ("import livesync_tui.cli; livesync_tui.cli.build_parser()", {"textual", "psycopg", "rich"}),
         ("import livesync_tui.run_command, livesync_tui.subscription_commands", {"textual"}),
         ("import livesync_tui.check_command, livesync_tui.provider_document", {"textual", "rich"}),
+        ("import livesync_tui.verify_command", {"textual", "rich"}),
+        ("import engine.verification.outcome", {"psycopg", "textual"}),
         (
             "import engine.catalog.planned, engine.catalog.schema_tables, engine.catalog.hypertable,"
             " engine.catalog.table_map_review",

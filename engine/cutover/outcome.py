@@ -32,37 +32,48 @@ class SequenceOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RowDifference:
-    """One row that one side has and the other does not, or has more often."""
+    """One row that one side has more often than the other, or that both have with other values."""
 
-    side: Side
-    """The side that has it."""
+    side: Side | None
+    """The side that has it, or has it more often; None when both have a row of this key with other values."""
 
     row: str
-    """Its compared columns as PostgreSQL writes a row, cut short."""
+    """Its key, as a condition to look it up by; of a table without a key the row's place and digest. Never
+    another value."""
+
+    @property
+    def words(self) -> str:
+        """As a person reads it."""
+        return f"differs: {self.row}" if self.side is None else f"only on the {self.side.value}: {self.row}"
 
 
 @dataclass(frozen=True, slots=True)
 class TableComparison:
-    """One table, compared row by row."""
+    """One table of the target, compared with the source tables whose rows it holds: nearly always one."""
 
     source: str
-    """Schema-qualified, for display."""
+    """Schema-qualified, for display; several are joined by ``+``."""
 
     target: str
     source_rows: int
     target_rows: int
     equal: bool
-    """Whether both sides have the same columns and, in any order, the same rows."""
+    """Whether the target has every published column and both sides have, in any order, the same rows."""
 
     differing: tuple[RowDifference, ...] = ()
-    """The first rows that differ, in the order of their text; a changed row is there once for each side."""
+    """Some of the rows that differ."""
 
     source_only_columns: tuple[str, ...] = ()
     """Columns the target lacks; they were not compared."""
 
     target_only_columns: tuple[str, ...] = ()
+    """Columns that are not published; they were not compared, and are no difference."""
+
     problem: str | None = None
     """Why the rows could not be compared, or None."""
+
+    more_differ: bool = False
+    """Whether further rows differ than are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +83,13 @@ class ComparisonProgress:
     tables_done: int
     tables_total: int
     rows_compared: int
-    """Rows of the source in the tables that are done."""
+    """Rows of the source read so far."""
 
     current: str
     """The source table begun or finished last."""
+
+    rows_total: int | None = None
+    """Rows of the source in all, as the planner estimates them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from engine.checks.run import run_checks
 from engine.connection.endpoint import Endpoint
 from engine.connection.probe import probe_server
 from engine.connection.session import open_session
-from engine.cutover.compare import compare_tables
 from engine.cutover.drain import drain
 from engine.cutover.outcome import TableComparison
 from engine.cutover.sequences import copy_sequences
@@ -25,6 +24,7 @@ from engine.replication.subscription import SubscriptionConfig
 from engine.schema.dump import dump_schema
 from engine.schema.restore import apply_script
 from engine.snapshot import Phase, Snapshot
+from engine.verification.verify import verify
 from livesync_tui import output
 from livesync_tui.cli import EXIT_BLOCKED, EXIT_DIFFERENT, EXIT_DONE, EXIT_FAILED
 from livesync_tui.demo.writer import DemoWriter
@@ -79,7 +79,7 @@ def run_headless(
         _watch_live(engine, writer, live_seconds)
         outage = _cut_over(engine, source, target, writer)
         _step(f"Comparing {tables} tables row by row")
-        compared = _compare(source, target)
+        compared = _compare(source, target, subscription)
     finally:
         engine.stop()
         stopped = engine.join(_STOP_TIMEOUT_SECONDS)
@@ -201,10 +201,9 @@ def _cut_over(engine: Engine, source: Endpoint, target: Endpoint, writer: DemoWr
     return _Outage(seconds, len(outcomes))
 
 
-def _compare(source: Endpoint, target: Endpoint) -> tuple[TableComparison, ...]:
-    with open_session(source, "demo") as session:
-        pairs = [(table.name, table.name) for table in list_tables(session)]
-    return compare_tables(source, target, pairs, lambda progress: None)
+def _compare(source: Endpoint, target: Endpoint, subscription: str) -> tuple[TableComparison, ...]:
+    verified = verify(source, target, subscription, on_progress=lambda progress: None, on_wait=_step)
+    return verified.comparisons
 
 
 def _print_table(compared: tuple[TableComparison, ...]) -> None:

@@ -6,11 +6,11 @@ from engine.catalog.publication_plan import apply_plan, plan_publication
 from engine.catalog.tables import list_tables
 from engine.connection.endpoint import parse_endpoint
 from engine.connection.session import open_session
-from engine.cutover.compare import compare_tables
 from engine.errors import Side
 from engine.lsn import parse_lsn
 from engine.schema.dump import dump_schema
 from engine.schema.restore import apply_script
+from engine.verification.verify import verify
 from livesync_tui.demo.dataset import create_demo
 from tests.conftest import Database
 from tests.waiting import wait_until
@@ -63,8 +63,8 @@ def assert_all_equal(source_db: Database, target_db: Database) -> None:
     source = parse_endpoint(Side.SOURCE, source_db.conninfo)
     target = parse_endpoint(Side.TARGET, target_db.conninfo)
     with open_session(source, "test") as session:
-        pairs = [(table.name, table.name) for table in list_tables(session)]
-    compared = compare_tables(source, target, pairs, lambda progress: None)
-    assert len(compared) == len(pairs)
-    assert sum(table.source_rows for table in compared) > 1000
-    assert [table for table in compared if not table.equal] == []
+        tables = list_tables(session)
+    found = verify(source, target, "night", on_progress=lambda progress: None, on_wait=lambda words: None)
+    assert len(found.comparisons) == len(tables)
+    assert found.rows > 1000
+    assert found.is_equal, (found.differing, found.unknown, found.not_compared)

@@ -25,6 +25,13 @@ from tests.engine.test_change_kinds import (  # noqa: F401
     test_updates_deletes_and_key_changes,
     way,
 )
+from tests.engine.test_verify import (  # noqa: F401
+    both,
+    test_a_value_that_is_written_differently_is_no_difference,
+    test_large_tables_are_read_in_ranges_and_differences_narrowed_step_by_step,
+    test_rows_that_differ_are_named_by_their_key_and_by_nothing_else,
+    test_the_stream_stops_exactly_where_it_is_told_to,
+)
 from tests.faults.migrating import all_ready, assert_all_equal, prepare, states, wait_drained
 from tests.faults.running import RunProcess
 from tests.waiting import wait_until
