@@ -36,7 +36,7 @@ from screens.wizard import LeaveRequested, StepRequested, WizardScreen
 _WATCH_TERMINAL_SECONDS = 3.0
 """A terminal that is gone makes Textual's input thread spin at full speed, so it is noticed soon."""
 
-NARROW_BELOW_COLUMNS = 100
+NARROW_BELOW_COLUMNS = 104
 """The rail with all steps in words needs that many."""
 
 _SCREENS: dict[Step, type[WizardScreen]] = {
