@@ -92,9 +92,18 @@ class GeneratedFiles:
         return known.side, _text(self._folder / name), known.secrets
 
     @property
-    def written(self) -> tuple[tuple[Side, Path], ...]:
-        """Files generated since the program was started, in that order."""
-        return tuple((known.side, self._folder / name) for name, known in self._known.items())
+    def written(self) -> Mapping[str, Side]:
+        """Where each file generated since the program was started is to be run, in that order."""
+        return {name: known.side for name, known in self._known.items()}
+
+    def text(self, name: str) -> str | None:
+        """What is in a file of the migration's folder, or None when there is none.
+
+        Raises:
+            UsageError: It cannot be read.
+        """
+        path = self._folder / name
+        return _text(path) if path.exists() else None
 
     def _is_edited(self, path: Path) -> bool:
         try:

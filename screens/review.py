@@ -28,6 +28,9 @@ tables are copied at the same time; each needs a connection and a replication sl
 
 To undo after starting: `livesync-tui drop` removes slots, state and publication; rows copied into the
 target stay there.
+
+In a dry run there is no Start: the script of all steps is written into one file, whose path is printed when
+the wizard ends.
 """
 
 _MOST_WORKERS = 64
@@ -102,7 +105,10 @@ class ReviewScreen(WizardScreen):
             markup=False,
         )
         with Horizontal(id="start-row", classes="row"):
-            yield ActionButton("Start copying", id="start", classes="-act")
+            if self.services.dry_run:
+                yield ActionButton("Write the script", id="write", classes="-act")
+            else:
+                yield ActionButton("Start copying", id="start", classes="-act")
 
     def opened(self) -> None:
         self._show()
@@ -122,7 +128,8 @@ class ReviewScreen(WizardScreen):
             parts.append(Content.styled(visible(heading), "bold"))
             parts.extend(visible(f"  • {line}") for line in lines)
         self.query_one("#review", Static).update(Content("\n").join(parts))
-        self.query_one("#start", ActionButton).turn_off(self._problem() is not None)
+        if not self.services.dry_run:
+            self.query_one("#start", ActionButton).turn_off(self._problem() is not None)
         self.redraw_frame()
 
     def _problem(self) -> str | None:
@@ -139,7 +146,18 @@ class ReviewScreen(WizardScreen):
 
     def next_blocked(self) -> str | None:
         problem = self._problem()
+        if self.services.dry_run:
+            written = self.services.scripts.whole_script
+            said = "press Write the script" if written is None else f"its script is {written}"
+            return problem or f"this is a dry run; {said}"
         return problem or "press Start copying when you agree"
+
+    @on(Button.Pressed, "#write")
+    def _write(self) -> None:
+        written = self.services.scripts.write_everything()
+        self.notice(written if isinstance(written, Failure) else None)
+        if not isinstance(written, Failure):
+            self.notify(f"Written to {written}", markup=False)
 
     @on(Button.Pressed, "#start")
     def _start(self) -> None:

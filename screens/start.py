@@ -32,6 +32,11 @@ the target stay until `livesync-tui drop` removes them.
 """
 
 
+_ABOUT_OWN_ROLE = """.
+The generated password of the migration's own role was kept nowhere but where you put it. To set another one,
+as a role that may: \\password ROLE in psql. Before replication has started, esc leads to Connect: go on from
+there as the role you began with, and press n at the step User."""
+
 _COLUMNS = (
     Column("Name", "name", weight=2),
     Column("Source → target", "where", weight=5),
@@ -233,7 +238,10 @@ class StartScreen(WizardScreen):
                 self._take_engine()
             elif asks_for_password(summary):
                 endpoint = self.services.endpoint(side)
-                modal = PasswordModal(side.value, str(endpoint), summary.title)
+                said = summary.title
+                if self._is_own_role(side):
+                    said += _ABOUT_OWN_ROLE
+                modal = PasswordModal(side.value, str(endpoint), said)
                 self.app.push_screen(modal, partial(self._password_given, side))
             elif self.services.migration.cutover.done_at is not None:
                 self._go_on()
@@ -263,6 +271,11 @@ class StartScreen(WizardScreen):
         elif self._host_of(self.services.migration) is not None:
             # So can the engine be watched.
             self._take_engine()
+        elif self._is_own_role(side) and self.services.migration.started_at is None:
+            self.post_message(StepRequested(Step.CONNECT))
+
+    def _is_own_role(self, side: Side) -> bool:
+        return side is Side.SOURCE and bool(self.services.migration.migration_user)
 
     def _start_engine(self) -> bool | Failure:
         return self.services.start_engine() or True

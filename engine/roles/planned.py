@@ -71,6 +71,15 @@ class RoleReview:
 
 
 @dataclass(frozen=True, slots=True)
+class CreatedRole:
+    """A role that this migration made. Only such a one is taken away again."""
+
+    name: str
+    oid: int
+    """A role that somebody made later has another one, whatever its name."""
+
+
+@dataclass(frozen=True, slots=True)
 class RolePlan:
     """What makes the target's roles those of the source."""
 
@@ -80,3 +89,6 @@ class RolePlan:
 
     reads_passwords: bool
     """Whether the source lets our role read what it stores of passwords."""
+
+    creations: tuple[tuple[str, str], ...] = ()
+    """What the statements that make a role are about, each with the role's name."""
