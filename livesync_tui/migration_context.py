@@ -133,7 +133,9 @@ class MigrationContext:
         ]
         created = self.migration.created_user
         ours = {self.migration.migration_user, "" if created is None else created.name} - {""}
-        return RoleFilter(tuple(dict.fromkeys(patterns)), frozenset({*self.migration.left_out_roles, *ours}))
+        return RoleFilter(
+            tuple(dict.fromkeys(patterns)), frozenset(self.migration.left_out_roles), frozenset(ours)
+        )
 
     def require_writing(self) -> None:
         """Refuse to change a server in a dry run.

@@ -8,12 +8,13 @@ from typing import ClassVar
 from rich.console import Group
 from rich.text import Text
 from textual.binding import Binding, BindingType
+from textual.content import Content
 
 from engine.errors import Failure, Side
 from engine.roles.planned import RolePlan, RoleReview, Standing
 from engine.script.planned import Script, ScriptResult
 from screens.fitted_table import Column
-from screens.format import cell, visible
+from screens.format import cell, plain, plural, visible
 from screens.migration import Step
 from screens.script_step import OtherRow, ScriptScreen
 
@@ -94,6 +95,12 @@ class RolesScreen(ScriptScreen[RolePlan]):
 
     def run_undo(self, script: Script) -> ScriptResult | Failure:
         return self.services.roles.remove(script)
+
+    def state_lines(self) -> list[Content]:
+        counts = {standing: sum(one.standing is standing for one in self._reviews) for standing in Standing}
+        said = ", ".join(f"{count} {standing.value}" for standing, count in counts.items() if count)
+        lists = "the statements" if self.shows_other else "them"
+        return [plain(f"{plural(len(self._reviews), 'role')}: {said}; o lists {lists}.")] if said else []
 
     @property
     def _reviews(self) -> Sequence[RoleReview]:

@@ -7,6 +7,7 @@ then is what is still missing. Nothing here holds the next step up: what is not 
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -120,6 +121,22 @@ def result_words(results: Sequence[StatementResult]) -> tuple[str, str]:
         parts.append(f"{counts[Outcome.REFUSED]} refused")
     mark, tone = ("✗", "$text-warning") if counts[Outcome.REFUSED] else ("✓", "$text-success")
     return f"{mark} {', '.join(parts)}.", tone
+
+
+def run_editor(command: Sequence[str]) -> str:
+    """Run an editor in the foreground of the terminal and wait for it; why it could not be started, or "".
+
+    An interrupt from the keyboard is the editor's; it does not end the wizard behind it.
+    """
+    # A handler of ours is not inherited, as SIG_IGN would be.
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    try:
+        subprocess.run(command, check=False)
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return ""
 
 
 class ScriptScreen(WizardScreen, Generic[PlanT]):
@@ -240,7 +257,7 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
         if self.OTHER_COLUMNS and shows_other is not self._shows_other:
             self._list.display = False
             self._shows_other = shows_other
-            self._fill()
+            self._show()
             self._list.focus()
 
     def action_other(self) -> None:
@@ -479,13 +496,9 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
         if isinstance(command, Failure):
             self.notice(command)
             return
-        said = ""
         with self.app.suspend():
             # What is raised here would leave the terminal as it is.
-            try:
-                subprocess.run([*command, str(planned.file.path)], check=False)
-            except OSError as error:
-                said = error.strerror or str(error)
+            said = run_editor([*command, str(planned.file.path)])
         if said:
             self.notice(Failure(f"{command[0]} could not be started", said, "Set EDITOR to an editor"))
             return
@@ -505,7 +518,9 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
         self._show()
 
     def action_discard(self) -> None:
-        if self.jobs.running or not any(planned.file.is_edited for planned in self._files):
+        is_edited = any(planned.file.is_edited for planned in self._files)
+        # A file that could not be read was edited too.
+        if self.jobs.running or not (is_edited or self._notice is not None):
             return
         modal = ConfirmModal(
             "Drop your edits?", "The script is planned and written anew.", act="Drop them", keep="Keep them"
@@ -514,6 +529,7 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
 
     def _discard(self, confirmed: bool | None) -> None:
         if confirmed:
+            self.notice(None)
             self._plan(over_edited=True)
 
     # Running.
@@ -599,6 +615,17 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
             self.notice(result)
             return
         self._results = result.results
+        if result.refused:
+            refused = result.refused[0]
+            self.notice(
+                Failure(
+                    f"The {self.SIDE.value} refused to undo {plural(len(result.refused), 'statement')}",
+                    f"{refused.about}: {refused.said}",
+                    "Mend what it says, then press u again",
+                    refused.sqlstate,
+                    self.SIDE,
+                )
+            )
         self.undone(result.results)
         self._show()
         self._plan(over_edited=False)

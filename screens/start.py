@@ -32,10 +32,11 @@ the target stay until `livesync-tui drop` removes them.
 """
 
 
-_ABOUT_OWN_ROLE = """.
-The generated password of the migration's own role was kept nowhere but where you put it. To set another one,
-as a role that may: \\password ROLE in psql. Before replication has started, esc leads to Connect: go on from
-there as the role you began with, and press n at the step User."""
+_ABOUT_OWN_ROLE = (
+    ".\nThe password of the migration's own role was kept nowhere but where you put it. Another one is set "
+    "as a role that may: \\password ROLE in psql"
+)
+_RENEWS = "; or press esc, then n, x and k at the step User"
 
 _COLUMNS = (
     Column("Name", "name", weight=2),
@@ -75,6 +76,10 @@ class StartScreen(WizardScreen):
         ),
         Binding("e", "error_details", "Error", id="start.error", show=False, tooltip="Details of the error."),
     ]
+
+    def __init__(self, services: MigrationServices) -> None:
+        super().__init__(services)
+        self._goes_to_user = False
 
     def compose_body(self) -> Iterable[Widget]:
         yield FittedTable(_COLUMNS, id="migrations")
@@ -209,6 +214,7 @@ class StartScreen(WizardScreen):
             self._fill()
 
     def _resume(self, migration: SavedMigration) -> None:
+        self._goes_to_user = False
         failure = self.services.resume(migration.id)
         self.notice(failure)
         if failure is not None:
@@ -219,7 +225,8 @@ class StartScreen(WizardScreen):
         self._probe(Side.SOURCE)
 
     def _go_on(self) -> None:
-        self.post_message(StepRequested(resume_step(self.services.migration)))
+        step = Step.USER if self._goes_to_user else resume_step(self.services.migration)
+        self.post_message(StepRequested(step))
 
     def _probe(self, side: Side) -> None:
         self.notice(None)
@@ -240,7 +247,8 @@ class StartScreen(WizardScreen):
                 endpoint = self.services.endpoint(side)
                 said = summary.title
                 if self._is_own_role(side):
-                    said += _ABOUT_OWN_ROLE
+                    started = self.services.migration.started_at is not None
+                    said += f"{_ABOUT_OWN_ROLE}{'' if started else _RENEWS}."
                 modal = PasswordModal(side.value, str(endpoint), said)
                 self.app.push_screen(modal, partial(self._password_given, side))
             elif self.services.migration.cutover.done_at is not None:
@@ -272,7 +280,9 @@ class StartScreen(WizardScreen):
             # So can the engine be watched.
             self._take_engine()
         elif self._is_own_role(side) and self.services.migration.started_at is None:
-            self.post_message(StepRequested(Step.CONNECT))
+            # That step works as the role of the first connection.
+            self._goes_to_user = True
+            self._probe(Side.TARGET)
 
     def _is_own_role(self, side: Side) -> bool:
         return side is Side.SOURCE and bool(self.services.migration.migration_user)

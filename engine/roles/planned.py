@@ -24,7 +24,10 @@ class RoleFilter:
     """Names of the provider's roles, ``*`` and ``?`` as in a shell: ``rds*``, ``tsdbadmin``."""
 
     unwanted: frozenset[str] = frozenset()
-    """Names that a person took out of the list, or that are ours."""
+    """Names that a person took out of the list."""
+
+    ours: frozenset[str] = frozenset()
+    """Names that were made for the migration itself."""
 
     def reason(self, name: str) -> str:
         """Why the role is left out; empty when it is not."""
@@ -34,6 +37,8 @@ class RoleFilter:
             return "the owner of the cluster, which each server has of its own"
         if any(fnmatchcase(name, pattern) for pattern in self.provider_patterns):
             return "a role of the provider"
+        if name in self.ours:
+            return "the migration's own role"
         if name in self.unwanted:
             return "not wanted"
         return ""

@@ -22,8 +22,11 @@ class RoleSteps:
 
     @returns_failure("comparing the roles")
     def plan(self) -> RolePlan:
+        first = self._context.first_source
+        # The role of the first connection may read passwords that the migration's own may not.
+        reader = self._context.source if first is None or first.password is None else first
         with (
-            open_session(self._context.source, "roles") as source,
+            open_session(reader, "roles") as source,
             open_session(self._context.target, "roles") as target,
         ):
             return plan_roles(source, target, self._context.role_filter(source, target))

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from engine.connection.endpoint import Endpoint
 from engine.connection.session import open_session
-from engine.errors import BlockedError, Failure, Side
+from engine.errors import BlockedError, Failure, Retry, Side, UsageError
 from engine.script.masking import reveal
 from engine.script.planned import Script, ScriptResult
 from engine.script.run import run_script
@@ -91,9 +91,15 @@ class ScriptSteps:
 
     @returns_failure("looking for an editor")
     def editor(self) -> list[str]:
-        wanted = os.environ.get("VISUAL") or os.environ.get("EDITOR")
+        name = "VISUAL" if os.environ.get("VISUAL") else "EDITOR"
+        try:
+            wanted = shlex.split(os.environ.get(name, ""))
+        except ValueError as error:
+            raise UsageError(
+                Failure(f"{name} cannot be read: {error}", hint="Set it to a command", retry=Retry.NEVER)
+            ) from None
         if wanted:
-            return shlex.split(wanted)
+            return wanted
         found = next((path for path in map(shutil.which, _EDITORS) if path), None)
         if found is None:
             raise BlockedError(

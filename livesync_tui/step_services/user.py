@@ -47,6 +47,8 @@ class UserSteps:
         sets_password = {one.about for one in script.statements if any(name in one.sql for name in hidden)}
         if planned.password is not None and applied & sets_password:
             context.role_passwords[planned.name] = planned.password
+            if context.migration.migration_user == planned.name:
+                context.endpoints[Side.SOURCE] = logged_in_as(endpoint, planned.name, planned.password)
             if not planned.already_there:
                 with open_session(endpoint, "migration role") as source:
                     (created,) = read_created(source, Side.SOURCE, [planned.name])
