@@ -35,6 +35,12 @@ the wizard ends.
 
 _MOST_WORKERS = 64
 
+_WAL = (
+    "From Start on the source keeps all WAL that is not applied yet, also while this program is not "
+    "running, until the migration is dropped. Watch its disk."
+)
+_DRY_RUN = "This is a dry run: nothing of this is done, and nothing was changed on either server."
+
 
 def worker_count_problem(text: str) -> str | None:
     """Why ``text`` is not a number of workers, or None."""
@@ -98,8 +104,7 @@ class ReviewScreen(WizardScreen):
         with VerticalScroll(id="lists"):
             yield Static("", id="review", markup=False)
         yield Static(
-            "From Start on the source keeps all WAL that is not applied yet, also while this program is not "
-            "running, until the migration is dropped. Watch its disk.",
+            _DRY_RUN if self.services.dry_run else _WAL,
             id="wal",
             classes="warn",
             markup=False,
@@ -147,8 +152,8 @@ class ReviewScreen(WizardScreen):
     def next_blocked(self) -> str | None:
         problem = self._problem()
         if self.services.dry_run:
-            written = self.services.scripts.whole_script
-            said = "press Write the script" if written is None else f"its script is {written}"
+            is_written = self.services.scripts.whole_script is not None
+            said = "it ends here; q leaves" if is_written else "press Write the script"
             return problem or f"this is a dry run; {said}"
         return problem or "press Start copying when you agree"
 
@@ -157,7 +162,7 @@ class ReviewScreen(WizardScreen):
         written = self.services.scripts.write_everything()
         self.notice(written if isinstance(written, Failure) else None)
         if not isinstance(written, Failure):
-            self.notify(f"Written to {written}", markup=False)
+            self.query_one("#wal", Static).update(plain(f"The script of all steps: {written}"))
 
     @on(Button.Pressed, "#start")
     def _start(self) -> None:

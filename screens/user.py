@@ -221,7 +221,6 @@ class UserScreen(ScriptScreen[MigrationUserPlan]):
         self._show()
         blocks = blocking(findings)
         if not blocks:
-            self.notify(f"The source is used as {self._role_name} from here on.", markup=False)
             return
         self.notice(
             Failure(

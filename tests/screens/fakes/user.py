@@ -83,7 +83,7 @@ class FakeUser:
     def run(self, planned: MigrationUserPlan) -> ScriptResult | Failure:
         assert self.scripts is not None
         result = self.scripts.run(planned.script.file_name)
-        if isinstance(result, ScriptResult):
+        if isinstance(result, ScriptResult) and not result.refused:
             self.planned = there(planned.name)
             self.password = "hunter2"
         return result
