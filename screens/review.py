@@ -30,7 +30,8 @@ To undo after starting: `livesync-tui drop` removes slots, state and publication
 target stay there.
 
 In a dry run there is no Start: the script of all steps is written into one file, whose path is printed when
-the wizard ends.
+the wizard ends. Owners and privileges of objects that the target does not have yet are not in it: they are
+compared once the schema is there.
 """
 
 _MOST_WORKERS = 64

@@ -77,10 +77,6 @@ class StartScreen(WizardScreen):
         Binding("e", "error_details", "Error", id="start.error", show=False, tooltip="Details of the error."),
     ]
 
-    def __init__(self, services: MigrationServices) -> None:
-        super().__init__(services)
-        self._goes_to_user = False
-
     def compose_body(self) -> Iterable[Widget]:
         yield FittedTable(_COLUMNS, id="migrations")
         yield Static("", id="empty", markup=False)
@@ -88,6 +84,7 @@ class StartScreen(WizardScreen):
 
     def __init__(self, services: MigrationServices) -> None:
         super().__init__(services)
+        self._goes_to_user = False
         self._hosts: tuple[RunningHost, ...] = ()
 
     def opened(self) -> None:
