@@ -22,7 +22,7 @@ from screens.migration import Step, step_closed
 from screens.modals.leave import LeaveModal, Leaving
 from screens.postsync import PostsyncScreen
 from screens.publication import PublicationScreen
-from screens.report import EngineLeft, after_exit_text, leaving_text
+from screens.report import EngineLeft, after_exit_text, dry_run_text, leaving_text
 from screens.review import ReviewScreen
 from screens.rights import RightsScreen
 from screens.roles import RolesScreen
@@ -170,6 +170,8 @@ class MigrationApp(App[None], inherit_bindings=False):
     def finish(self) -> str:
         """Settle the engine as asked for; what to print on the normal terminal. Called after the run."""
         services = self.services
+        if services.dry_run and services.engine is None:
+            return dry_run_text(services.migration, services.scripts.whole_script)
         state = EngineLeft.NEVER_RAN
         if services.engine is not None and services.migration.cutover.done_at is None:
             if services.host.survives and not self._stop_wanted:

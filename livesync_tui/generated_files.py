@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.connection.secret import Secret
@@ -77,7 +77,12 @@ class GeneratedFiles:
         text = _text(path)
         masked, _ = mask(text)
         statements = []
-        for unit in split_script(text):
+        try:
+            units = split_script(text)
+        except UsageError as error:
+            # A step may have several files.
+            raise UsageError(replace(error.failure, title=f"{name}: {error.failure.title}")) from None
+        for unit in units:
             shown, _ = mask(unit.sql)
             statements.append(ScriptStatement(unit.comment or " ".join(shown.split()), shown))
         return GeneratedFile(path, masked, tuple(statements), is_edited=self._is_edited(path))
@@ -92,9 +97,18 @@ class GeneratedFiles:
         return known.side, _text(self._folder / name), known.secrets
 
     @property
-    def written(self) -> tuple[tuple[Side, Path], ...]:
-        """Files generated since the program was started, in that order."""
-        return tuple((known.side, self._folder / name) for name, known in self._known.items())
+    def written(self) -> Mapping[str, Side]:
+        """Where each file generated since the program was started is to be run, in that order."""
+        return {name: known.side for name, known in self._known.items()}
+
+    def text(self, name: str) -> str | None:
+        """What is in a file of the migration's folder, or None when there is none.
+
+        Raises:
+            UsageError: It cannot be read.
+        """
+        path = self._folder / name
+        return _text(path) if path.exists() else None
 
     def _is_edited(self, path: Path) -> bool:
         try:
@@ -129,7 +143,8 @@ def _text(path: Path) -> str:
 def _unreadable(path: Path, why: str) -> UsageError:
     return UsageError(
         Failure(
-            f"{path} cannot be read: {why}",
+            f"{path.name} cannot be read: {why}",
+            str(path),
             hint="Press d to have the script written anew",
             retry=Retry.NEVER,
         )

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from engine.connection.endpoint import Endpoint, parse_endpoint
+from engine.connection.secret import Secret
 from engine.connection.session import Session
 from engine.errors import BlockedError, EngineError, Failure, Retry, Side
 from engine.providers.detect import detect_provider, read_traits
@@ -19,6 +20,15 @@ from livesync_tui.saved import SavedMigrations, new_migration
 from livesync_tui.service_failure import failure_of
 from livesync_tui.transcript import FILE_NAME, Executed, append_private, transcript_text
 from screens.migration import SavedMigration
+
+_SECRET_KEYWORDS = frozenset({"password", "sslpassword", "oauth_client_secret"})
+"""libpq keywords that are not written down."""
+
+
+def harmless_conninfo(endpoint: Endpoint) -> str:
+    """A connection as libpq keywords that may be written down."""
+    harmless = {key: value for key, value in endpoint.parameters.items() if key not in _SECRET_KEYWORDS}
+    return Endpoint(endpoint.side, harmless, None).conninfo()
 
 
 class MigrationContext:
@@ -39,6 +49,12 @@ class MigrationContext:
         """Work on ``migration`` from now on."""
         self.migration = migration
         self.endpoints = endpoints
+        self.first_source: Endpoint | None = None
+        """The connection to the source before the migration's role took over; None where it has not."""
+
+        self.role_passwords: dict[str, Secret] = {}
+        """Passwords of roles that were made here, by name; nowhere else."""
+
         self.files = GeneratedFiles(self.folder)
 
     @property
@@ -86,6 +102,15 @@ class MigrationContext:
         """As :meth:`endpoint`."""
         return self.endpoint(Side.TARGET)
 
+    @property
+    def source_admin(self) -> Endpoint:
+        """The connection to the source as the role that makes and removes the migration's own.
+
+        Raises:
+            UsageError: None was given yet.
+        """
+        return self.first_source or self.source
+
     def provider(self, session: Session, side: Side) -> Provider:
         """Whose server a side is: as a person said, or by what is found there.
 
@@ -106,8 +131,11 @@ class MigrationContext:
             for session, side in ((source, Side.SOURCE), (target, Side.TARGET))
             for pattern in self.provider(session, side).leave_out.roles
         ]
-        ours = {self.migration.migration_user} - {""}
-        return RoleFilter(tuple(dict.fromkeys(patterns)), frozenset({*self.migration.left_out_roles, *ours}))
+        created = self.migration.created_user
+        ours = {self.migration.migration_user, "" if created is None else created.name} - {""}
+        return RoleFilter(
+            tuple(dict.fromkeys(patterns)), frozenset(self.migration.left_out_roles), frozenset(ours)
+        )
 
     def require_writing(self) -> None:
         """Refuse to change a server in a dry run.

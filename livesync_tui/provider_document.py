@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 
 from engine.providers.load import load_providers
-from engine.providers.provider import SELF_HOSTED, Change, Duty, LeaveOut, Provider, Signs
+from engine.providers.provider import SELF_HOSTED, Change, Duty, LeaveOut, MigrationRole, Provider, Signs
 from livesync_tui import output
 
 _INTRODUCTION = """\
@@ -70,6 +70,7 @@ def _section(provider: Provider) -> Iterable[str]:
     yield from _pooler(provider)
     yield from _duty("source", provider.source)
     yield from _duty("target", provider.target)
+    yield from _migration_role(provider.migration_role)
     yield f"* **Restart**: {_plain(provider, provider.restart.words)}" + (
         f": `{_plain(provider, provider.restart.cli)}`." if provider.restart.cli else "."
     ).replace("..", ".")
@@ -112,6 +113,22 @@ def _duty(side: str, duty: Duty) -> Iterable[str]:
         yield f"* **Impossible as {side}**: {duty.impossible}. {duty.instead}".rstrip(".") + "."
     for trap in duty.traps:
         yield f"* **As {side}**: {trap.found}. {trap.why}. {trap.fix}."
+
+
+def _migration_role(role: MigrationRole) -> Iterable[str]:
+    said = []
+    if role.replication_role:
+        said.append(f"is given `{role.replication_role}` in place of REPLICATION")
+    if role.sees_password:
+        said.append("gets its password as it is, because a hashed one is refused")
+    if role.superuser_publishes_chunks:
+        said.append(
+            "becomes a superuser where there is TimescaleDB, to publish chunks that are made on the fly"
+        )
+    if said:
+        yield f"* **The migration's own role** (source) {'; '.join(said)}."
+    if role.words:
+        yield f"* **The migration's own role** (source): {role.words}."
 
 
 def _left_out(leave_out: LeaveOut) -> Iterable[str]:

@@ -19,6 +19,7 @@ from typing import Any
 from engine.catalog.planned_identity import records_from_json
 from engine.catalog.table import TableName
 from engine.errors import EngineError, Failure, Retry
+from engine.roles.planned import CreatedRole
 from livesync_tui.paths import make_private_directory, write_private_file
 from screens.migration import DEFAULT_SYNC_WORKERS, CutoverRecord, SavedMigration, Step
 
@@ -59,6 +60,14 @@ def _read_moment(value: object) -> datetime | None:
     return datetime.fromisoformat(value) if isinstance(value, str) else None
 
 
+def _role_document(role: CreatedRole) -> dict[str, Any]:
+    return {"name": role.name, "oid": role.oid}
+
+
+def _read_role(document: Mapping[str, Any]) -> CreatedRole:
+    return CreatedRole(str(document["name"]), int(document["oid"]))
+
+
 def to_document(migration: SavedMigration) -> dict[str, Any]:
     """The JSON of a migration."""
     record = migration.cutover
@@ -86,6 +95,8 @@ def to_document(migration: SavedMigration) -> dict[str, Any]:
         "builds_schema": migration.builds_schema,
         "migration_user": migration.migration_user,
         "first_source_conninfo": migration.first_source_conninfo,
+        "created_user": None if migration.created_user is None else _role_document(migration.created_user),
+        "created_roles": [_role_document(role) for role in migration.created_roles],
         "left_out_roles": list(migration.left_out_roles),
         "left_out_statements": [
             {"file": file, "about": about} for file, about in migration.left_out_statements
@@ -151,6 +162,8 @@ def from_document(document: Mapping[str, Any]) -> SavedMigration:
             builds_schema=bool(document.get("builds_schema", False)),
             migration_user=str(document.get("migration_user", "")),
             first_source_conninfo=str(document.get("first_source_conninfo", "")),
+            created_user=_read_role(document["created_user"]) if document.get("created_user") else None,
+            created_roles=tuple(_read_role(role) for role in document.get("created_roles", ())),
             left_out_roles=tuple(str(name) for name in document.get("left_out_roles", ())),
             left_out_statements=tuple(
                 (str(one["file"]), str(one["about"])) for one in document.get("left_out_statements", ())

@@ -52,7 +52,7 @@ from engine.schema.script import SchemaLook, SchemaScript, ScriptOutcome
 from engine.script.planned import StatementResult
 from engine.verification.verify import verify
 from engine.view import EngineView
-from livesync_tui.migration_context import MigrationContext
+from livesync_tui.migration_context import MigrationContext, harmless_conninfo
 from livesync_tui.paths import state_directory
 from livesync_tui.saved import SavedMigrations
 from livesync_tui.service_failure import failure_of, returns_failure
@@ -72,9 +72,6 @@ _STOP_SECONDS = 60.0
 _DRAIN_SECONDS = 120.0
 
 _SAME_NAMES = TableMap()
-
-_SECRET_KEYWORDS = frozenset({"password", "sslpassword", "oauth_client_secret"})
-"""libpq keywords that are not written down."""
 
 
 class LivesyncServices:
@@ -155,9 +152,12 @@ class LivesyncServices:
                     (Side.TARGET, migration.target_conninfo),
                 )
             }
+            first = migration.first_source_conninfo
+            first_source = self._with_known_password(Side.SOURCE, first) if first else None
         except EngineError as error:
             return error.failure
         self._context.take(migration, endpoints)
+        self._context.first_source = first_source
         self._typed = {}
         return None
 
@@ -196,6 +196,8 @@ class LivesyncServices:
         for endpoint in self._context.endpoints.values():
             if endpoint.password is not None:
                 text = text.replace(endpoint.password.reveal(), "…")
+        for password in self._context.role_passwords.values():
+            text = text.replace(password.reveal(), "…")
         return text
 
     @property
@@ -230,10 +232,7 @@ class LivesyncServices:
 
     def conninfo(self, side: Side) -> str:
         endpoint = self._context.endpoints.get(side)
-        if endpoint is None:
-            return ""
-        harmless = {key: value for key, value in endpoint.parameters.items() if key not in _SECRET_KEYWORDS}
-        return Endpoint(side, harmless, None).conninfo()
+        return "" if endpoint is None else harmless_conninfo(endpoint)
 
     def give_password(self, side: Side, password: str) -> None:
         self._context.endpoints[side] = self._context.endpoint(side).with_password(password)
@@ -316,10 +315,12 @@ class LivesyncServices:
 
     @returns_failure("applying the schema")
     def apply_schema(self, script: SchemaScript) -> ScriptOutcome:
+        self._context.require_writing()
         return apply_script(self._target, script.text)
 
     @returns_failure("restoring the schema")
     def restore_schema(self) -> ScriptOutcome:
+        self._context.require_writing()
         subscription = self._migration.subscription
         with (
             open_session(self._source, "restore schema") as source,
@@ -336,6 +337,7 @@ class LivesyncServices:
 
     @returns_failure("changing the source")
     def apply_publication(self, plan: PublicationPlan) -> None:
+        self._context.require_writing()
         with open_session(self._source, "publication") as session:
             apply_plan(session, plan)
 
@@ -388,6 +390,7 @@ class LivesyncServices:
 
     @returns_failure("carrying the sequences over")
     def copy_sequences(self) -> tuple[SequenceOutcome, ...]:
+        self._context.require_writing()
         with (
             open_session(self._source, "sequences") as source,
             open_session(self._target, "sequences") as target,
@@ -416,4 +419,5 @@ class LivesyncServices:
 
     @returns_failure("cleaning up both servers")
     def drop(self) -> None:
+        self._context.require_writing()
         drop_subscription(self._source, self._target, self._migration.subscription)

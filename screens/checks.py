@@ -323,12 +323,13 @@ class ChecksScreen(WizardScreen):
         if action == "apply":
             finding = None if self._report is None else self._marked()
             possible = finding is not None and can_be_applied(finding) and not self.jobs.running
+            possible = possible and not self.services.dry_run
             return True if possible else None
         return super().check_action(action, parameters)
 
     def action_apply(self) -> None:
         finding = self._marked()
-        if finding is None or finding.remedy is None or not can_be_applied(finding):
+        if finding is None or finding.remedy is None or not self.check_action("apply", ()):
             return
         remedy = finding.remedy
         side = finding.side.value
@@ -426,7 +427,7 @@ class ChecksScreen(WizardScreen):
         if self._failed is not None:
             return "the checks could not be run again; r runs them"
         found = blocking(self._findings)
-        if not found:
+        if not found or self.services.dry_run:
             return None
         first = f"{found[0].check} on the {found[0].side.value}"
         return f"{first} blocks" if len(found) == 1 else f"{len(found)} checks block, first {first}"

@@ -354,5 +354,8 @@ class ConnectScreen(WizardScreen):
             # What a person said of another server does not count for this one.
             source_provider=migration.source_provider if same_source else "",
             target_provider=migration.target_provider if same_target else "",
+            # Another connection than that of the migration's own role takes its place.
+            migration_user=migration.migration_user if same_source else "",
+            first_source_conninfo=migration.first_source_conninfo if same_source else "",
         )
         super().advance()

@@ -13,6 +13,7 @@ from enum import Enum
 
 from engine.catalog.planned_identity import IdentityRecord
 from engine.catalog.table import TableName
+from engine.roles.planned import CreatedRole
 
 DEFAULT_SYNC_WORKERS = 4
 LONGEST_SUBSCRIPTION_NAME = 35
@@ -140,13 +141,19 @@ class SavedMigration:
     """Whether keys and indexes of the restored schema wait on the target under the subscription's name."""
 
     migration_user: str = ""
-    """Role that was made on the source for the migration and is used since; empty: none."""
+    """The migration's own role, when the source is used as that; empty: it is used as the first one."""
+
+    created_user: CreatedRole | None = None
+    """The migration's own role, when it was made here."""
 
     first_source_conninfo: str = ""
     """The connection before the migration's role took over, whose role takes that one away again."""
 
     left_out_roles: tuple[str, ...] = ()
     """Roles of the source that are not carried over."""
+
+    created_roles: tuple[CreatedRole, ...] = ()
+    """Roles that were made on the target."""
 
     left_out_statements: tuple[tuple[str, str], ...] = ()
     """File name and comment of statements that a person took out of a generated script."""

@@ -127,6 +127,8 @@ class PublicationScreen(WizardScreen):
         self._show()
         if plan.statements:
             self._statements.focus()
+        if self.services.dry_run:
+            self.action_write()
 
     def _show(self) -> None:
         plan = self._plan
@@ -192,7 +194,7 @@ class PublicationScreen(WizardScreen):
 
     @on(Button.Pressed, "#apply")
     def _apply(self) -> None:
-        if self._plan is None or self.jobs.running:
+        if self._plan is None or self.jobs.running or self.services.dry_run:
             return
         self.notice(None)
         self.start_job("apply", "changing the source", partial(self._run, self._plan), self._applied)
@@ -212,6 +214,6 @@ class PublicationScreen(WizardScreen):
             return "the publication needs a name"
         if self._plan is None:
             return "the source has not been compared; r compares"
-        if self._plan.statements:
+        if self._plan.statements and not self.services.dry_run:
             return f"{plural(len(self._plan.statements), 'statement')} not applied on the source yet"
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import Enum
+from pathlib import Path
 
 from screens.format import human_bytes, human_count, human_duration, human_moment, plural, visible
 from screens.migration import SavedMigration
@@ -19,6 +20,8 @@ def report_text(migration: SavedMigration, drop_command: str) -> str:
     """The whole report."""
     record = migration.cutover
     difference = "unknown" if record.differences is None else plural(record.differences, "difference")
+    created = migration.created_user
+    role = [] if created is None else [f"  source  role {visible(created.name)}, made for the migration"]
     lines = [
         f"Migration {visible(migration.name)}",
         f"  from {visible(migration.source_name)}",
@@ -44,12 +47,14 @@ def report_text(migration: SavedMigration, drop_command: str) -> str:
             f"Cleaned up     {human_moment(migration.dropped_at)}: slots and our state are gone",
             "What remains",
             f"  source  publication {visible(migration.publication)}, and replica identities that were set",
+            *role,
         ]
     else:
         lines += [
             "What remains",
             f"  source  slot live_sync_{migration.subscription}: it keeps WAL until it is dropped",
             f"  source  publication {visible(migration.publication)}, and replica identities that were set",
+            *role,
             "  target  schema _ts_live_sync, our state",
             "When the application runs well on the target:",
             f"  {visible(drop_command)}",
@@ -84,6 +89,19 @@ def leaving_text(migration: SavedMigration, retained_wal_bytes: int | None, *, r
         "finds it again.\n\n"
         f"Stop and record: {stopping}"
     )
+
+
+def dry_run_text(migration: SavedMigration, script: Path | None) -> str:
+    """What is printed after a dry run; ``script`` is None when it was left before its end."""
+    if not migration.source_name:
+        return "Nothing was begun.\n"
+    sides = f"{visible(migration.source_name)} → {visible(migration.target_name)}"
+    said = (
+        "The script of all steps was not written."
+        if script is None
+        else f"The script of all steps:\n{script}"
+    )
+    return f"Dry run of {visible(migration.name)}: {sides}\nNothing was changed on either server.\n{said}\n"
 
 
 def after_exit_text(migration: SavedMigration, engine: EngineLeft, drop_command: str) -> str:

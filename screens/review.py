@@ -28,9 +28,19 @@ tables are copied at the same time; each needs a connection and a replication sl
 
 To undo after starting: `livesync-tui drop` removes slots, state and publication; rows copied into the
 target stay there.
+
+In a dry run there is no Start: the script of all steps is written into one file, whose path is printed when
+the wizard ends. Owners and privileges of objects that the target does not have yet are not in it: they are
+compared once the schema is there.
 """
 
 _MOST_WORKERS = 64
+
+_WAL = (
+    "From Start on the source keeps all WAL that is not applied yet, also while this program is not "
+    "running, until the migration is dropped. Watch its disk."
+)
+_DRY_RUN = "This is a dry run: nothing of this is done, and nothing was changed on either server."
 
 
 def worker_count_problem(text: str) -> str | None:
@@ -95,14 +105,16 @@ class ReviewScreen(WizardScreen):
         with VerticalScroll(id="lists"):
             yield Static("", id="review", markup=False)
         yield Static(
-            "From Start on the source keeps all WAL that is not applied yet, also while this program is not "
-            "running, until the migration is dropped. Watch its disk.",
+            _DRY_RUN if self.services.dry_run else _WAL,
             id="wal",
             classes="warn",
             markup=False,
         )
         with Horizontal(id="start-row", classes="row"):
-            yield ActionButton("Start copying", id="start", classes="-act")
+            if self.services.dry_run:
+                yield ActionButton("Write the script", id="write", classes="-act")
+            else:
+                yield ActionButton("Start copying", id="start", classes="-act")
 
     def opened(self) -> None:
         self._show()
@@ -122,7 +134,8 @@ class ReviewScreen(WizardScreen):
             parts.append(Content.styled(visible(heading), "bold"))
             parts.extend(visible(f"  • {line}") for line in lines)
         self.query_one("#review", Static).update(Content("\n").join(parts))
-        self.query_one("#start", ActionButton).turn_off(self._problem() is not None)
+        if not self.services.dry_run:
+            self.query_one("#start", ActionButton).turn_off(self._problem() is not None)
         self.redraw_frame()
 
     def _problem(self) -> str | None:
@@ -139,7 +152,18 @@ class ReviewScreen(WizardScreen):
 
     def next_blocked(self) -> str | None:
         problem = self._problem()
+        if self.services.dry_run:
+            is_written = self.services.scripts.whole_script is not None
+            said = "it ends here; q leaves" if is_written else "press Write the script"
+            return problem or f"this is a dry run; {said}"
         return problem or "press Start copying when you agree"
+
+    @on(Button.Pressed, "#write")
+    def _write(self) -> None:
+        written = self.services.scripts.write_everything()
+        self.notice(written if isinstance(written, Failure) else None)
+        if not isinstance(written, Failure):
+            self.query_one("#wal", Static).update(plain(f"The script of all steps: {written}"))
 
     @on(Button.Pressed, "#start")
     def _start(self) -> None:

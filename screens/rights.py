@@ -15,7 +15,11 @@ roles, and generates privileges.sql and db_settings.sql with what the target lac
 refuses is set apart with the reason.
 
 Each line is a statement: space takes it out, i opens its file in your editor, x runs both files on the
-target. Nothing is taken away that only the target has.
+target. Nothing is taken away that only the target has. There is no undo: an owner or a right that was there
+before is not known any more once another took its place; the transcript has each statement that was run.
+
+Views, materialized views, comments and row-level security policies are parts of the schema, and came with
+the step Schema.
 """
 
 

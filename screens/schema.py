@@ -125,6 +125,8 @@ class SchemaScreen(WizardScreen):
         log.write(visible_lines(script.text))
         self._show()
         log.focus()
+        if self.services.dry_run:
+            self.action_write()
 
     def _show(self) -> None:
         look, script, outcome = self._look, self._script, self._outcome
@@ -163,7 +165,7 @@ class SchemaScreen(WizardScreen):
             self._run(partial(self.services.apply_schema, self._script))
 
     def _run(self, restore: Callable[[], ScriptOutcome | Failure]) -> None:
-        if self._script is None or self.jobs.running:
+        if self._script is None or self.jobs.running or self.services.dry_run:
             return
         self.notice(None)
         self.start_job("apply", "applying the schema on the target", restore, self._applied)
@@ -207,6 +209,6 @@ class SchemaScreen(WizardScreen):
         if self._look is None:
             return "the target has not been looked at; r looks again"
         missing = len(self._look.missing)
-        if missing:
+        if missing and not self.services.dry_run:
             return f"{plural(missing, 'chosen table is', 'chosen tables are')} missing on the target"
         return None

@@ -7,6 +7,7 @@ then is what is still missing. Nothing here holds the next step up: what is not 
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -69,6 +70,20 @@ class ScriptLine:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherRow:
+    """One line of a step's other list."""
+
+    cells: dict[str, Text]
+    """By column."""
+
+    detail: Group
+    """What is shown of it when it is marked."""
+
+    text: str
+    """What is copied."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedFile:
     """A script as it was planned now, and its file."""
 
@@ -108,6 +123,22 @@ def result_words(results: Sequence[StatementResult]) -> tuple[str, str]:
     return f"{mark} {', '.join(parts)}.", tone
 
 
+def run_editor(command: Sequence[str]) -> str:
+    """Run an editor in the foreground of the terminal and wait for it; why it could not be started, or "".
+
+    An interrupt from the keyboard is the editor's; it does not end the wizard behind it.
+    """
+    # A handler of ours is not inherited, as SIG_IGN would be.
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    try:
+        subprocess.run(command, check=False)
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return ""
+
+
 class ScriptScreen(WizardScreen, Generic[PlanT]):
     """Plans, shows, lets edit, applies, and looks again."""
 
@@ -139,6 +170,7 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
         self._files: tuple[PlannedFile, ...] = ()
         self._results: tuple[StatementResult, ...] = ()
         self._failed: Failure | None = None
+        self._shows_other = False
 
     # What a step brings.
 
@@ -157,6 +189,13 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
     def plan_changed(self) -> None:
         """A plan has come; draw what :meth:`compose_head` made."""
 
+    def planning_failed(self, failure: Failure) -> None:
+        """No plan could be made; that is shown already."""
+
+    def state_lines(self) -> list[Content]:
+        """What else is to be said above the list, once there is a plan."""
+        return []
+
     def applied(self, results: Sequence[StatementResult]) -> None:
         """Statements were run; a plan of what is left follows."""
 
@@ -166,12 +205,31 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
 
     CAN_UNDO: ClassVar[bool] = False
 
+    def run_file(self, name: str) -> ScriptResult | Failure:
+        """Run a generated file as it is now; runs on a job's thread."""
+        return self.services.scripts.run(name)
+
+    def run_undo(self, script: Script) -> ScriptResult | Failure:
+        """Run what :meth:`undo_script` made; runs on a job's thread."""
+        return self.services.scripts.run_now(self.SIDE, script)
+
+    OTHER_COLUMNS: ClassVar[tuple[Column, ...]] = ()
+    """Of a list that can take the statements' place; empty where there is none."""
+
+    def other_rows(self) -> Sequence[OtherRow]:
+        """What that list shows."""
+        return ()
+
     # The frame.
 
     def compose_body(self) -> Iterable[Widget]:
         yield from self.compose_head()
         yield Static("", id="says", markup=False)
         yield FittedTable(_COLUMNS, id="statements")
+        if self.OTHER_COLUMNS:
+            other = FittedTable(self.OTHER_COLUMNS, id="other")
+            other.display = False
+            yield other
         with VerticalScroll(id="detail-box"):
             yield Static("", id="detail", markup=False)
 
@@ -186,7 +244,24 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
 
     @property
     def _list(self) -> FittedTable:
-        return self.query_one("#statements", FittedTable)
+        """The list that is shown."""
+        return self.query_one("#other" if self._shows_other else "#statements", FittedTable)
+
+    @property
+    def shows_other(self) -> bool:
+        """Whether the other list has taken the statements' place."""
+        return self._shows_other
+
+    def show_other(self, shows_other: bool) -> None:
+        """Put one list into the place of the other."""
+        if self.OTHER_COLUMNS and shows_other is not self._shows_other:
+            self._list.display = False
+            self._shows_other = shows_other
+            self._show()
+            self._list.focus()
+
+    def action_other(self) -> None:
+        self.show_other(not self._shows_other)
 
     @property
     def _lines(self) -> list[ScriptLine]:
@@ -197,9 +272,16 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
         return sum(len(planned.file.statements) for planned in self._files)
 
     def _marked(self) -> ScriptLine | None:
+        """The marked statement."""
         lines = self._lines
         row = self._list.cursor_row
-        return lines[row] if self._list.row_count and row < len(lines) else None
+        is_there = not self._shows_other and self._list.row_count and row < len(lines)
+        return lines[row] if is_there else None
+
+    def marked_other(self) -> int | None:
+        """Which line of the other list is marked."""
+        row = self._list.cursor_row
+        return row if self._shows_other and self._list.row_count and row < len(self.other_rows()) else None
 
     # Planning.
 
@@ -244,6 +326,7 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
         self._failed = outcome if isinstance(outcome, Failure) else None
         if isinstance(outcome, Failure):
             self.notice(outcome)
+            self.planning_failed(outcome)
         else:
             self.planned, self._files = outcome
             self.plan_changed()
@@ -263,6 +346,7 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
             lines.append(plain(*result_words(self._results)))
         if self.planned is None:
             return lines
+        lines += self.state_lines()
         count = self._to_run
         side = self.SIDE.value
         if count and self.services.dry_run:
@@ -292,27 +376,34 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
         rows.fit()
         marked = rows.cursor_row
         rows.clear()
-        lines = self._lines
-        for number, line in enumerate(lines):
-            word, tone = _WORDS[line.state]
-            rows.add(
-                str(number),
-                {
-                    "state": cell(word, self.tone(tone)),
-                    "about": cell(line.statement.about),
-                    "file": cell(line.file_name, self.tone("quiet")),
-                },
-            )
-        if lines:
-            rows.move_cursor(row=min(marked, len(lines) - 1))
-        rows.display = bool(lines)
-        self.query_one("#detail-box").display = bool(lines)
+        cells = (
+            [row.cells for row in self.other_rows()]
+            if self._shows_other
+            else [self._cells(line) for line in self._lines]
+        )
+        for number, row in enumerate(cells):
+            rows.add(str(number), row)
+        if cells:
+            rows.move_cursor(row=min(marked, len(cells) - 1))
+        rows.display = bool(cells)
+        self.query_one("#detail-box").display = bool(cells)
         self._show_detail()
+
+    def _cells(self, line: ScriptLine) -> dict[str, Text]:
+        word, tone = _WORDS[line.state]
+        return {
+            "state": cell(word, self.tone(tone)),
+            "about": cell(line.statement.about),
+            "file": cell(line.file_name, self.tone("quiet")),
+        }
 
     def on_data_table_row_highlighted(self) -> None:
         self._show_detail()
 
     def _show_detail(self) -> None:
+        other = self.marked_other()
+        if other is not None:
+            self._draw_detail(self.other_rows()[other].detail)
         line = self._marked()
         if line is None:
             return
@@ -331,7 +422,10 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
             parts.append(Text(visible_lines(f"{line.statement.sql};")))
         else:
             parts.append(Text("It is as it should be.", style=self.tone("good")))
-        self.query_one("#detail", Static).update(Group(*parts))
+        self._draw_detail(Group(*parts))
+
+    def _draw_detail(self, detail: Group) -> None:
+        self.query_one("#detail", Static).update(detail)
         self.query_one("#detail-box", VerticalScroll).scroll_home(animate=False)
 
     # Leaving out, reading, editing.
@@ -386,6 +480,9 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
             self.app.push_screen(modal)
 
     def copy_text(self) -> tuple[str, str] | None:
+        other = self.marked_other()
+        if other is not None:
+            return f"{self.STEP.value}.txt", f"{self.other_rows()[other].text}\n"
         line = self._marked()
         if line is None or not line.statement.sql:
             return None
@@ -399,13 +496,9 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
         if isinstance(command, Failure):
             self.notice(command)
             return
-        said = ""
         with self.app.suspend():
             # What is raised here would leave the terminal as it is.
-            try:
-                subprocess.run([*command, str(planned.file.path)], check=False)
-            except OSError as error:
-                said = error.strerror or str(error)
+            said = run_editor([*command, str(planned.file.path)])
         if said:
             self.notice(Failure(f"{command[0]} could not be started", said, "Set EDITOR to an editor"))
             return
@@ -425,7 +518,9 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
         self._show()
 
     def action_discard(self) -> None:
-        if self.jobs.running or not any(planned.file.is_edited for planned in self._files):
+        is_edited = any(planned.file.is_edited for planned in self._files)
+        # A file that could not be read was edited too.
+        if self.jobs.running or not (is_edited or self._notice is not None):
             return
         modal = ConfirmModal(
             "Drop your edits?", "The script is planned and written anew.", act="Drop them", keep="Keep them"
@@ -434,6 +529,7 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
 
     def _discard(self, confirmed: bool | None) -> None:
         if confirmed:
+            self.notice(None)
             self._plan(over_edited=True)
 
     # Running.
@@ -472,7 +568,7 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
     def _run_files(self, names: Sequence[str]) -> tuple[StatementResult, ...] | Failure:
         results: list[StatementResult] = []
         for name in names:
-            result = self.services.scripts.run(name)
+            result = self.run_file(name)
             if isinstance(result, Failure):
                 return result
             results += result.results
@@ -510,7 +606,7 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
             self.start_job(
                 "undo",
                 "undoing",
-                partial(self.services.scripts.run_now, self.SIDE, script),
+                partial(self.run_undo, script),
                 self._undone,
             )
 
@@ -519,6 +615,17 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
             self.notice(result)
             return
         self._results = result.results
+        if result.refused:
+            refused = result.refused[0]
+            self.notice(
+                Failure(
+                    f"The {self.SIDE.value} refused to undo {plural(len(result.refused), 'statement')}",
+                    f"{refused.about}: {refused.said}",
+                    "Mend what it says, then press u again",
+                    refused.sqlstate,
+                    self.SIDE,
+                )
+            )
         self.undone(result.results)
         self._show()
         self._plan(over_edited=False)

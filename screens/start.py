@@ -32,6 +32,12 @@ the target stay until `livesync-tui drop` removes them.
 """
 
 
+_ABOUT_OWN_ROLE = (
+    ".\nThe password of the migration's own role was kept nowhere but where you put it. Another one is set "
+    "as a role that may: \\password ROLE in psql"
+)
+_RENEWS = "; or press esc, then n, x and k at the step User"
+
 _COLUMNS = (
     Column("Name", "name", weight=2),
     Column("Source → target", "where", weight=5),
@@ -78,6 +84,7 @@ class StartScreen(WizardScreen):
 
     def __init__(self, services: MigrationServices) -> None:
         super().__init__(services)
+        self._goes_to_user = False
         self._hosts: tuple[RunningHost, ...] = ()
 
     def opened(self) -> None:
@@ -204,6 +211,7 @@ class StartScreen(WizardScreen):
             self._fill()
 
     def _resume(self, migration: SavedMigration) -> None:
+        self._goes_to_user = False
         failure = self.services.resume(migration.id)
         self.notice(failure)
         if failure is not None:
@@ -214,7 +222,8 @@ class StartScreen(WizardScreen):
         self._probe(Side.SOURCE)
 
     def _go_on(self) -> None:
-        self.post_message(StepRequested(resume_step(self.services.migration)))
+        step = Step.USER if self._goes_to_user else resume_step(self.services.migration)
+        self.post_message(StepRequested(step))
 
     def _probe(self, side: Side) -> None:
         self.notice(None)
@@ -233,7 +242,11 @@ class StartScreen(WizardScreen):
                 self._take_engine()
             elif asks_for_password(summary):
                 endpoint = self.services.endpoint(side)
-                modal = PasswordModal(side.value, str(endpoint), summary.title)
+                said = summary.title
+                if self._is_own_role(side):
+                    started = self.services.migration.started_at is not None
+                    said += f"{_ABOUT_OWN_ROLE}{'' if started else _RENEWS}."
+                modal = PasswordModal(side.value, str(endpoint), said)
                 self.app.push_screen(modal, partial(self._password_given, side))
             elif self.services.migration.cutover.done_at is not None:
                 self._go_on()
@@ -263,6 +276,13 @@ class StartScreen(WizardScreen):
         elif self._host_of(self.services.migration) is not None:
             # So can the engine be watched.
             self._take_engine()
+        elif self._is_own_role(side) and self.services.migration.started_at is None:
+            # That step works as the role of the first connection.
+            self._goes_to_user = True
+            self._probe(Side.TARGET)
+
+    def _is_own_role(self, side: Side) -> bool:
+        return side is Side.SOURCE and bool(self.services.migration.migration_user)
 
     def _start_engine(self) -> bool | Failure:
         return self.services.start_engine() or True

@@ -26,6 +26,7 @@ from engine.providers.provider import (
     Change,
     Duty,
     LeaveOut,
+    MigrationRole,
     Pooler,
     Provider,
     Restart,
@@ -221,6 +222,17 @@ def _duty(table: _Table) -> Duty:
     return duty
 
 
+def _migration_role(table: _Table) -> MigrationRole:
+    role = MigrationRole(
+        replication_role=table.text("replication_role"),
+        sees_password=table.flag("sees_password"),
+        superuser_publishes_chunks=table.flag("superuser_publishes_chunks"),
+        words=table.text("words"),
+    )
+    table.end()
+    return role
+
+
 def parse_provider(name: str, text: str, rights: Mapping[str, Change] = MappingProxyType({})) -> Provider:
     """Read one file.
 
@@ -251,6 +263,7 @@ def parse_provider(name: str, text: str, rights: Mapping[str, Change] = MappingP
         storage=document.text("storage", None),
         source=_duty(document.table("source")),
         target=_duty(document.table("target")),
+        migration_role=_migration_role(document.table("migration_role")),
         settings=_settings(document.table("settings")),
         rights=MappingProxyType({**rights, **_rights(document.table("rights"))}),
     )

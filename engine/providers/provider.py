@@ -147,6 +147,24 @@ class Duty:
 
 
 @dataclass(frozen=True, slots=True)
+class MigrationRole:
+    """What is different about a role that is made for the migration on the source."""
+
+    replication_role: str = ""
+    """The role that stands there for the attribute REPLICATION; empty where the attribute is given."""
+
+    sees_password: bool = False
+    """Whether CREATE ROLE has to name the password itself, because one that is already hashed is refused."""
+
+    superuser_publishes_chunks: bool = False
+    """Whether the role becomes a superuser where the source has TimescaleDB: a table may be published only by
+    its owner or a superuser, and chunks are made on the fly."""
+
+    words: str = ""
+    """What a person should know before the role is made; without a full stop."""
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """One file of ``engine/providers``."""
 
@@ -175,6 +193,7 @@ class Provider:
 
     source: Duty
     target: Duty
+    migration_role: MigrationRole
     settings: Mapping[str, Change]
     """Every name of :data:`NEEDS_RESTART`."""
 

@@ -26,6 +26,9 @@ class MigrationRoleWishes:
     """Whether the server gets the password already hashed, so that it is in no log of the server. Some
     providers (Neon) want to see it."""
 
+    words: str = ""
+    """What a person should know before the role is made."""
+
 
 @dataclass(frozen=True, slots=True)
 class MigrationUserPlan:

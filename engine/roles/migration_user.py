@@ -26,6 +26,7 @@ from engine.connection.explain import explain
 from engine.connection.secret import Secret
 from engine.connection.session import Session
 from engine.errors import Failure, Retry, Side, UsageError
+from engine.providers.provider import Provider
 from engine.roles.migration_role import MigrationRoleWishes, MigrationUserPlan
 from engine.script.masking import literal
 from engine.script.planned import Script, ScriptStatement, placeholder
@@ -109,6 +110,8 @@ select r.rolname::text as name, r.rolsuper as superuser, pg_catalog.count(*) as 
  order by 1
 """)
 
+_HAS_TIMESCALEDB = "select exists (select from pg_catalog.pg_extension where extname = 'timescaledb')"
+
 _TO_UNDO = """
 select coalesce(pg_catalog.bool_or(d.deptype = 'o'), false) as owns,
        pg_catalog.pg_has_role(r.oid, 'usage') as is_ours
@@ -153,6 +156,32 @@ class _Relation:
     is_readable: bool
     is_ours: bool
     """Whether the role that makes the plan may grant on it."""
+
+
+def wishes_for(source: Session, provider: Provider, name: str) -> MigrationRoleWishes:
+    """What the role has to be on a provider's server (seed §1.2).
+
+    Args:
+        source: On the source.
+        provider: Whose server it is.
+        name: The role's.
+
+    Raises:
+        EngineError: The source could not be read.
+    """
+    role = provider.migration_role
+    may_give_it = source.info.parameter_status("is_superuser") == "on"
+    try:
+        found = source.execute(_HAS_TIMESCALEDB).fetchone()
+    except psycopg.Error as error:
+        raise explain(error, Side.SOURCE, "looking for TimescaleDB") from None
+    return MigrationRoleWishes(
+        name,
+        superuser=role.superuser_publishes_chunks and found == (True,) and may_give_it,
+        replication_role=role.replication_role,
+        hashes_password=not role.sees_password,
+        words=role.words,
+    )
 
 
 def generate_password() -> Secret:
@@ -205,6 +234,7 @@ def plan_migration_user(
         f"The role {shown}, with which the migration reads this database",
         tuple(writer.statements),
         () if writer.statements else (f"role {shown}",),
+        (wishes.words,) if wishes.words else (),
         secrets=writer.secrets,
     )
     return MigrationUserPlan(wishes.name, existing is not None, script, password)
@@ -346,8 +376,14 @@ def _count(number: int, kind: str) -> str:
     return f"{number} {kind.lower()}{'' if number == 1 else 's'}"
 
 
-def logged_in_as(endpoint: Endpoint, name: str, password: Secret) -> Endpoint:
-    """The same database as another role, for all that follows (seed §1.2, "switch to this user")."""
+def logged_in_as(endpoint: Endpoint, name: str, password: Secret | None) -> Endpoint:
+    """The same database as another role, for all that follows (seed §1.2, "switch to this user").
+
+    Args:
+        endpoint: The source.
+        name: The role's.
+        password: None for a role that logs in by libpq's password file or without being asked.
+    """
     return replace(
         endpoint, parameters=MappingProxyType({**endpoint.parameters, "user": name}), password=password
     )

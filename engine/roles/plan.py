@@ -66,7 +66,7 @@ def plan_roles(source: Session, target: Session, chosen: RoleFilter) -> RolePlan
         tuple(notes),
         writer.secrets,
     )
-    return RolePlan(script, tuple(reviews), wanted.passwords is not None)
+    return RolePlan(script, tuple(reviews), wanted.passwords is not None, tuple(writer.creations))
 
 
 def _left_out(name: str, chosen: RoleFilter, target: RoleCatalog) -> str:
@@ -107,6 +107,7 @@ class _Writer:
         self._refused = refused
         self.statements: list[ScriptStatement] = []
         self.secrets: dict[str, Secret] = {}
+        self.creations: list[tuple[str, str]] = []
 
     def role(self, role: Role, words: tuple[str, ...]) -> tuple[str, ...]:
         """Add what makes one role; what is different now."""
@@ -123,6 +124,7 @@ class _Writer:
                 about += "; the source hides its password, so it gets none"
             statement = f"CREATE ROLE {name}{' WITH ' if clause else ''}{clause}"
             self.statements.append(ScriptStatement(about, statement))
+            self.creations.append((about, role.name))
         elif given:
             self.statements.append(
                 ScriptStatement(

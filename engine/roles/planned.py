@@ -24,7 +24,10 @@ class RoleFilter:
     """Names of the provider's roles, ``*`` and ``?`` as in a shell: ``rds*``, ``tsdbadmin``."""
 
     unwanted: frozenset[str] = frozenset()
-    """Names that a person took out of the list, or that are ours."""
+    """Names that a person took out of the list."""
+
+    ours: frozenset[str] = frozenset()
+    """Names that were made for the migration itself."""
 
     def reason(self, name: str) -> str:
         """Why the role is left out; empty when it is not."""
@@ -34,6 +37,8 @@ class RoleFilter:
             return "the owner of the cluster, which each server has of its own"
         if any(fnmatchcase(name, pattern) for pattern in self.provider_patterns):
             return "a role of the provider"
+        if name in self.ours:
+            return "the migration's own role"
         if name in self.unwanted:
             return "not wanted"
         return ""
@@ -71,6 +76,15 @@ class RoleReview:
 
 
 @dataclass(frozen=True, slots=True)
+class CreatedRole:
+    """A role that this migration made. Only such a one is taken away again."""
+
+    name: str
+    oid: int
+    """A role that somebody made later has another one, whatever its name."""
+
+
+@dataclass(frozen=True, slots=True)
 class RolePlan:
     """What makes the target's roles those of the source."""
 
@@ -80,3 +94,6 @@ class RolePlan:
 
     reads_passwords: bool
     """Whether the source lets our role read what it stores of passwords."""
+
+    creations: tuple[tuple[str, str], ...] = ()
+    """What the statements that make a role are about, each with the role's name."""

@@ -30,4 +30,8 @@ class ScriptServices(Protocol):
         """The command of the person's editor."""
 
     def write_everything(self) -> Path | Failure:
-        """Write all scripts generated in this run into one file, in order, for a dry run."""
+        """Write all scripts of the steps into one file, in order, for a dry run."""
+
+    @property
+    def whole_script(self) -> Path | None:
+        """The file that :meth:`write_everything` wrote in this run."""

@@ -527,6 +527,10 @@ class FakeServices:
     log_path: Path | None = Path("/home/me/.local/state/livesync-tui/livesync.log")
     clock: datetime = NOW
 
+    def __post_init__(self) -> None:
+        self.user.scripts = self.scripts
+        self.roles.scripts = self.scripts
+
     def now(self) -> datetime:
         return self.clock
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from textual import events
 from textual.app import App
 from textual.pilot import Pilot
 
+from engine.roles.migration_role import DEFAULT_NAME
 from livesync_tui.app import MigrationApp, build_app
 from livesync_tui.saved import SavedMigrations
 from screens.checks import ChecksScreen
@@ -30,6 +32,7 @@ from screens.tables import TablesScreen
 from screens.user import UserScreen
 from screens.wizard import WizardScreen
 from tests.conftest import Database
+from tests.engine.cluster_roles import run
 from tests.screens.scenario import shown
 
 _SCHEMA = """
@@ -82,6 +85,21 @@ async def _until(pilot: Pilot[Any], condition: Any, seconds: float = 40.0) -> No
         await pilot.pause(0.01)
 
 
+async def _paste(pilot: Pilot[Any], text: str) -> None:
+    assert pilot.app.focused is not None
+    pilot.app.focused.post_message(events.Paste(text))
+    await pilot.pause(0.1)
+
+
+def _drop(database: Database, role: str) -> None:
+    if database.query("select from pg_roles where rolname = %s", [role]):
+        run(
+            database,
+            "reassign owned by {role} to current_user; drop owned by {role}; drop role {role}",
+            role=role,
+        )
+
+
 def test_a_database_is_moved_under_live_writes_with_a_break_in_between(
     source_db: Database, target_db: Database, tmp_path: Path
 ) -> None:
@@ -117,7 +135,22 @@ def test_a_database_is_moved_under_live_writes_with_a_break_in_between(
             await on(pilot, ChecksScreen)
             await _until(pilot, lambda: "Ready for User" in shown(app))
             await pilot.press("ctrl+n")
-            await pass_by(pilot, UserScreen)
+            await on(pilot, UserScreen)
+            await next_is_on(pilot)
+            _step(app).query_one("#role").focus()
+            await pilot.press(*["backspace"] * len(DEFAULT_NAME))
+            await _paste(pilot, own_role)
+            await pilot.press("enter")
+            await _until(pilot, lambda: f"role {own_role}: logs in" in shown(app))
+            await pilot.press("x", "right", "enter")
+            await _until(pilot, lambda: f"{own_role} is there; k uses it" in shown(app))
+            await pilot.press("k")
+            await _until(pilot, lambda: f"The source is used as {own_role}" in shown(app))
+            await next_is_on(pilot)
+            line = app.services.user.password_file_line(own_role)
+            assert line is not None
+            passwords.append(line.reveal().rsplit(":", 1)[1])
+            await pilot.press("ctrl+n")
             await on(pilot, TablesScreen)
             await next_is_on(pilot)
             assert "3 of 3 tables chosen" in shown(app)
@@ -149,6 +182,10 @@ def test_a_database_is_moved_under_live_writes_with_a_break_in_between(
         async with app.run_test(size=(120, 40)) as pilot:
             await on(pilot, StartScreen)
             await pilot.press("enter")
+            # It was kept nowhere.
+            await _until(pilot, lambda: "Password of the source" in shown(app))
+            await _paste(pilot, passwords[0])
+            await pilot.press("enter")
             await on(pilot, LiveScreen)
             await next_is_on(pilot)
             await pilot.press("ctrl+n")
@@ -162,18 +199,22 @@ def test_a_database_is_moved_under_live_writes_with_a_break_in_between(
             await _until(pilot, lambda: "[ Cross the line ]" in shown(app))
             await pilot.press("enter")
             await _until(pilot, lambda: "to confirm" in shown(app))
-            assert app.focused is not None
-            app.focused.post_message(events.Paste(app.services.migration.target_database))
-            await pilot.pause(0.1)
+            await _paste(pilot, app.services.migration.target_database)
             await pilot.press("enter")
             await on(pilot, DoneScreen)
 
-    first = start()
-    asyncio.run(until_live(first))
-    assert "Replication is stopped; its position is recorded" in first.finish()
-    second = start()
-    asyncio.run(until_done(second))
-    text = second.finish()
+    own_role = f"livesync_{secrets.token_hex(3)}"
+    passwords: list[str] = []
+    try:
+        first = start()
+        asyncio.run(until_live(first))
+        assert "Replication is stopped; its position is recorded" in first.finish()
+        second = start()
+        asyncio.run(until_done(second))
+        text = second.finish()
+    finally:
+        writer.stop()
+        _drop(source_db, own_role)
     assert "3 tables" in text
     assert "0 differences" in text
     for table in ("customers", "orders", '"odd [/] name"'):
@@ -181,6 +222,7 @@ def test_a_database_is_moved_under_live_writes_with_a_break_in_between(
         assert source_db.query(query) == target_db.query(query)
     saved = SavedMigrations(folder).read_all()[0]
     assert [migration.step for migration in saved] == [Step.DONE]
-    secret = source_db.server.conninfo().split(":")[2].split("@")[0]
+    hidden = [source_db.server.conninfo().split(":")[2].split("@")[0], *passwords]
     for path in folder.rglob("*"):
-        assert path.is_dir() or secret not in path.read_text(encoding="utf-8")
+        assert path.is_dir() or not any(secret in path.read_text(encoding="utf-8") for secret in hidden)
+    assert f"role {own_role}, made for the migration" in text

@@ -7,7 +7,16 @@ from dataclasses import dataclass, field, replace
 from engine.connection.secret import Secret
 from engine.errors import Failure
 from engine.roles.planned import RolePlan, RoleReview, Standing
-from engine.script.planned import Script, ScriptStatement, apart, placeholder
+from engine.script.planned import (
+    Outcome,
+    Script,
+    ScriptResult,
+    ScriptStatement,
+    StatementResult,
+    apart,
+    placeholder,
+)
+from tests.screens.fakes.scripts import FakeScripts
 
 
 def role_plan() -> RolePlan:
@@ -50,10 +59,34 @@ class FakeRoles:
 
     planned: RolePlan | Failure = field(default_factory=role_plan)
     plans: int = 0
+    scripts: FakeScripts | None = None
+    """What runs their file."""
+
+    created: tuple[str, ...] = ()
+    """Roles that were made."""
+
+    refuses_to_drop: str = ""
+    removed: list[tuple[str, ...]] = field(default_factory=list)
 
     def plan(self) -> RolePlan | Failure:
         self.plans += 1
         return self.planned
+
+    def run(self, planned: RolePlan) -> ScriptResult | Failure:
+        assert self.scripts is not None
+        return self.scripts.run(planned.script.file_name)
+
+    def plan_removal(self) -> Script | Failure:
+        statements = [ScriptStatement(f"role {name}: dropped", f"DROP ROLE {name}") for name in self.created]
+        return Script("drop_roles.sql", "Takes away the roles that were made here", tuple(statements))
+
+    def remove(self, script: Script) -> ScriptResult | Failure:
+        self.removed.append(tuple(one.sql for one in script.to_run))
+        said = self.refuses_to_drop
+        outcome = Outcome.REFUSED if said else Outcome.APPLIED
+        return ScriptResult(
+            tuple(StatementResult(one.about, one.sql, outcome, said) for one in script.to_run)
+        )
 
     def settle(self) -> None:
         """From now on nothing is missing."""

@@ -30,6 +30,7 @@ class FakeScripts:
     failure: Failure | None = None
     """What running comes to."""
 
+    whole_script: Path | None = None
     ran: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     """File name, or side, and the statements."""
 
@@ -71,4 +72,5 @@ class FakeScripts:
         return ["true"]
 
     def write_everything(self) -> Path | Failure:
-        return FOLDER / "dry_run.sql"
+        self.whole_script = FOLDER / "dry_run.sql"
+        return self.whole_script
