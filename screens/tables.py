@@ -109,6 +109,8 @@ _MAPPED_COLUMNS = (
 _NO_CELLS = {column.key: Text() for column in (*_MAPPED_COLUMNS, _KIND)}
 
 _NAMES_SHOWN = 3
+_STATEMENTS_SHOWN = 3
+_NOTES_SHOWN = 1
 
 Planned = tuple[Script, GeneratedFile]
 
@@ -121,9 +123,9 @@ def some_names(names: Sequence[TableName]) -> str:
 
 def planned_words(script: Script, file: GeneratedFile) -> str:
     """What became of the script of hypertables, in a line."""
-    parts = [f"{plural(len(file.statements), 'statement')} to run on the target"]
+    parts = [f"{len(file.statements)} to run"]
     if script.set_apart:
-        parts.append(f"{len(script.set_apart)} not: {script.set_apart[0].set_apart}")
+        parts.append(f"{len(script.set_apart)} not ({script.set_apart[0].set_apart})")
     if script.already_there:
         parts.append(f"{len(script.already_there)} there already")
     return f"{script.file_name}: {', '.join(parts)}"
@@ -847,11 +849,15 @@ class TablesScreen(WizardScreen):
         script, file = planned
         if not file.statements:
             return
-        text = "\n".join(f"{one.sql};" for one in file.statements)
+        # The buttons have to stay on the screen.
+        lines = [f"{one.sql};" for one in file.statements[:_STATEMENTS_SHOWN]]
+        lines += [f"! {note}" for note in script.notes[:_NOTES_SHOWN]]
+        more = len(file.statements) - _STATEMENTS_SHOWN
+        if more > 0:
+            lines.append(f"and {plural(more, 'statement')} more; v shows all of the script, with its notes")
         if file.is_edited:
-            text = f"{script.file_name} was edited by you:\n\n{text}"
-        notes = "".join(f"\n\n! {note}" for note in script.notes)
-        modal = ConfirmModal("Run it on the target?", text + notes, act="Run")
+            lines.insert(0, f"{script.file_name} was edited by you:")
+        modal = ConfirmModal("Run it on the target?", "\n".join(lines), act="Run")
         self.app.push_screen(modal, partial(self._apply, script.file_name))
 
     def _apply(self, name: str, confirmed: bool | None) -> None:

@@ -135,9 +135,9 @@ def _look(
 
 def _apart(found: _Found | None) -> str:
     if found is None:
-        return "it is not on the target yet; the Schema step makes it"
+        return "not on the target yet: the Schema step makes it"
     if found.relation_kind == "p":
-        return "it is partitioned on the target; make an ordinary table of it first"
+        return "partitioned on the target: make an ordinary table of it first"
     if not found.has_column:
-        return "on the target it has no such column"
+        return "it has no such column on the target"
     return ""
