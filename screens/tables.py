@@ -260,6 +260,7 @@ class TablesScreen(WizardScreen):
     def _looked(self, look: TablesLook | Failure) -> None:
         if isinstance(look, Failure):
             self.notice(look)
+            self._show_unread()
             return
         first = self._look is None
         self._look = look
@@ -273,7 +274,17 @@ class TablesScreen(WizardScreen):
         self._map_changed()
         self._choice_changed()
         self._fill()
+        if first:
+            # A list that was hidden has lost the focus.
+            self._list.focus()
         self.refresh_bindings()
+
+    def _show_unread(self) -> None:
+        if self._look is None:
+            empty = self.query_one("#empty", Static)
+            empty.update("The table list could not be read. r reads it again, e says why.")
+            empty.display = True
+            self._list.display = False
 
     def _read_remembered(self) -> None:
         migration = self.services.migration

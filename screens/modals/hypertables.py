@@ -135,12 +135,12 @@ class HypertablesModal(ModalBox[tuple[HypertableChoice, ...]]):
         self._list.replace_option_prompt_at_index(self._list.highlighted or 0, self._line(suggestion))
         column = self._column(suggestion)
         lines = [plain(f"{suggestion.table}: {'; '.join(suggestion.reasons)}.")]
-        lines.append(
-            plain(
-                f"Cut by {quote_identifier(column.name)} ({column.kind.value}), "
-                f"{interval_words(self._interval(suggestion))} a chunk."
-            )
+        cut = f"Cut by {quote_identifier(column.name)} ({column.kind.value})"
+        interval = self._interval(suggestion)
+        pieces = (
+            "the chunk interval is not known" if interval is None else f"{interval_words(interval)} a chunk"
         )
+        lines.append(plain(f"{cut}, {pieces}."))
         lines += [plain(f"  {reason}") for reason in column.reasons]
         for obstacle in column.obstacles:
             lines.append(plain(f"! {obstacle.what}.", "$text-warning"))
