@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from engine.catalog.table_map import TableMap, read_table_map
 from engine.connection.endpoint import Endpoint, parse_endpoint
 from engine.connection.secret import Secret
 from engine.connection.session import Session
@@ -110,6 +111,16 @@ class MigrationContext:
             UsageError: None was given yet.
         """
         return self.first_source or self.source
+
+    @property
+    def table_map(self) -> TableMap:
+        """Where tables land on the target.
+
+        Raises:
+            UsageError: What was written down is not a table map.
+        """
+        text = self.migration.table_map
+        return read_table_map(text, "The migration's table map") if text else TableMap()
 
     def provider(self, session: Session, side: Side) -> Provider:
         """Whose server a side is: as a person said, or by what is found there.

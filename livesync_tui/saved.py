@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from engine.catalog.hypertable_choice import choices_from_json
 from engine.catalog.planned_identity import records_from_json
 from engine.catalog.table import TableName
 from engine.errors import EngineError, Failure, Retry
@@ -102,6 +103,7 @@ def to_document(migration: SavedMigration) -> dict[str, Any]:
             {"file": file, "about": about} for file, about in migration.left_out_statements
         ],
         "table_map": migration.table_map,
+        "hypertables": [choice.to_json() for choice in migration.hypertables],
         "identities": [record.to_json() for record in migration.identities],
         "cutover": {
             "writers_stopped_at": _moment(record.writers_stopped_at),
@@ -169,6 +171,7 @@ def from_document(document: Mapping[str, Any]) -> SavedMigration:
                 (str(one["file"]), str(one["about"])) for one in document.get("left_out_statements", ())
             ),
             table_map=str(document.get("table_map", "")),
+            hypertables=choices_from_json(document.get("hypertables", [])),
             identities=records_from_json(document.get("identities", [])),
             cutover=CutoverRecord(
                 writers_stopped_at=_read_moment(record["writers_stopped_at"]),

@@ -14,9 +14,7 @@ from pathlib import Path
 
 from engine.catalog.planned import PublicationPlan
 from engine.catalog.publication_plan import apply_plan, plan_publication
-from engine.catalog.table import SourceTable
-from engine.catalog.table_map import TableMap
-from engine.catalog.tables import list_tables, missing_tables
+from engine.catalog.tables import missing_tables
 from engine.checks.address import refused_addresses
 from engine.checks.apply_fix import apply_fix
 from engine.checks.finding import Finding
@@ -62,6 +60,7 @@ from livesync_tui.step_services.postsync import PostsyncSteps
 from livesync_tui.step_services.rights import RightsSteps
 from livesync_tui.step_services.roles import RoleSteps
 from livesync_tui.step_services.scripts import ScriptSteps
+from livesync_tui.step_services.tables import TablesSteps
 from livesync_tui.step_services.user import UserSteps
 from livesync_tui.transcript import executed
 from screens.migration import SavedMigration
@@ -70,8 +69,6 @@ _STOP_SECONDS = 60.0
 """Finishing the open target transaction takes as long as the largest batch; a minute is many of them."""
 
 _DRAIN_SECONDS = 120.0
-
-_SAME_NAMES = TableMap()
 
 
 class LivesyncServices:
@@ -101,6 +98,7 @@ class LivesyncServices:
         self._list: tuple[tuple[SavedMigration, ...], tuple[Failure, ...]] | None = None
         self.scripts = ScriptSteps(self._context)
         self.user = UserSteps(self._context)
+        self.tables = TablesSteps(self._context)
         self.roles = RoleSteps(self._context)
         self.identity = IdentitySteps(self._context)
         self.rights = RightsSteps(self._context)
@@ -293,21 +291,16 @@ class LivesyncServices:
     def look_for_restart(self, side: Side) -> ServerStart:
         return look_for_restart(self._context.endpoint(side))
 
-    # Tables, schema, publication.
-
-    @returns_failure("reading the table list")
-    def list_tables(self) -> tuple[SourceTable, ...]:
-        with open_session(self._source, "table list") as session:
-            return tuple(list_tables(session))
+    # Schema, publication.
 
     @returns_failure("looking at the target's tables")
     def look_at_schema(self) -> SchemaLook:
+        table_map = self._context.table_map
+        targets = list(dict.fromkeys(table_map.target_of(name) for name in self._migration.tables))
         with open_session(self._target, "missing tables") as session:
             waiting = waiting_objects(session)
             own = [objects for objects in waiting if objects.subscription == self._migration.subscription]
-            return SchemaLook(
-                tuple(missing_tables(session, self._migration.tables)), next(iter((*own, *waiting)), None)
-            )
+            return SchemaLook(missing_tables(session, targets), next(iter((*own, *waiting)), None))
 
     @returns_failure("dumping the schema")
     def dump_schema(self) -> SchemaScript:
@@ -357,7 +350,7 @@ class LivesyncServices:
                 publications=(migration.publication,),
                 source=self._source,
                 target=self._target,
-                table_map=_SAME_NAMES,
+                table_map=self._context.table_map,
                 sync_workers=migration.sync_workers,
             )
         )
@@ -395,7 +388,7 @@ class LivesyncServices:
             open_session(self._source, "sequences") as source,
             open_session(self._target, "sequences") as target,
         ):
-            return copy_sequences(source, target, _SAME_NAMES)
+            return copy_sequences(source, target, self._context.table_map)
 
     @returns_failure("comparing row by row")
     def compare_tables(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from engine.catalog.hypertable_choice import HypertableChoice
 from engine.catalog.planned_identity import IdentityRecord
 from engine.catalog.table import TableName
 from engine.roles.planned import CreatedRole
@@ -160,6 +161,9 @@ class SavedMigration:
 
     table_map: str = ""
     """Which target table each source table goes to, as a table map file has it; empty: of the same name."""
+
+    hypertables: tuple[HypertableChoice, ...] = ()
+    """Tables that become hypertables on the target."""
 
     identities: tuple[IdentityRecord, ...] = ()
     """Replica identities that were changed on the source, with what was set before."""

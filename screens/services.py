@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Protocol
 
 from engine.catalog.planned import PublicationPlan
-from engine.catalog.table import SourceTable
 from engine.checks.finding import Finding
 from engine.checks.report import CheckReport, ServerStart
 from engine.connection.fields import ConnectionFields
@@ -38,6 +37,7 @@ from screens.step_services.postsync import PostsyncServices
 from screens.step_services.rights import RightsServices
 from screens.step_services.roles import RoleServices
 from screens.step_services.scripts import ScriptServices
+from screens.step_services.tables import TablesServices
 from screens.step_services.user import UserServices
 
 
@@ -59,6 +59,10 @@ class MigrationServices(Protocol):
     @property
     def user(self) -> UserServices:
         """For the step User."""
+
+    @property
+    def tables(self) -> TablesServices:
+        """For the step Tables."""
 
     @property
     def roles(self) -> RoleServices:
@@ -158,9 +162,6 @@ class MigrationServices(Protocol):
 
     def look_for_restart(self, side: Side) -> ServerStart | Failure:
         """When the server was started (blocking)."""
-
-    def list_tables(self) -> tuple[SourceTable, ...] | Failure:
-        """Tables of the source that can be chosen (blocking)."""
 
     def look_at_schema(self) -> SchemaLook | Failure:
         """What the target has of the chosen tables (blocking)."""

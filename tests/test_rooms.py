@@ -33,7 +33,7 @@ def loaded_by(code: str) -> set[str]:
         ),
         ("import engine.snapshot, engine.feed, engine.view, engine.errors", {"psycopg", "textual"}),
         (
-            "import screens.live, screens.cutover, screens.connect, screens.checks",
+            "import screens.live, screens.cutover, screens.connect, screens.checks, screens.tables",
             {"psycopg", "livesync_tui"},
         ),
         ("import livesync_tui.cli; livesync_tui.cli.build_parser()", {"textual", "psycopg", "rich"}),
@@ -43,7 +43,8 @@ def loaded_by(code: str) -> set[str]:
         ("import engine.verification.outcome", {"psycopg", "textual"}),
         (
             "import engine.catalog.planned, engine.catalog.schema_tables, engine.catalog.hypertable,"
-            " engine.catalog.table_map_review",
+            " engine.catalog.table_map_review, engine.catalog.table_map_edit, engine.catalog.table_list,"
+            " engine.catalog.hypertable_choice",
             {"psycopg", "textual"},
         ),
         ("import engine.checks.finding, engine.providers.load", {"psycopg", "textual"}),

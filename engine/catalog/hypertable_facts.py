@@ -18,7 +18,6 @@ from engine.catalog.hypertable import (
     HypertableSuggestion,
     KeyFacts,
     TableFacts,
-    TimeColumn,
     TimeKind,
     suggest_hypertable,
 )
@@ -274,22 +273,32 @@ def _column(name: str, parts: Sequence[_ColumnRow]) -> ColumnFacts:
     )
 
 
-def hypertable_statement(session: Session, target: TableName, column: TimeColumn) -> str:
+def hypertable_statement(
+    session: Session, target: TableName, column: str, interval: str | int, extension_schema: str = "public"
+) -> str:
     """What makes an empty table of the target a hypertable, without semicolon.
 
     Args:
         session: Any; its encoding decides how text is quoted.
         target: The table's name on the target.
-        column: Of a suggestion, with an interval that is known.
+        column: That it is cut by.
+        interval: How much of it goes into one chunk: as PostgreSQL reads an interval, or for an integer
+            column in what that counts.
+        extension_schema: Where TimescaleDB's functions are on the target.
     """
     relation = sql.Identifier(target.schema, target.table).as_string(session)
-    if column.kind is TimeKind.INTEGER:
-        assert column.interval.integer is not None
-        interval = sql.SQL("{}::bigint").format(sql.Literal(column.interval.integer))
-    else:
-        interval = sql.SQL("{}::interval").format(sql.Literal(column.interval.text))
-    statement = sql.SQL(
-        "select public.create_hypertable({}::regclass, public.by_range({}, {}), "
-        "create_default_indexes => false)"
-    )
-    return statement.format(sql.Literal(relation), sql.Literal(column.name), interval).as_string(session)
+    kind = sql.SQL("bigint" if isinstance(interval, int) else "interval")
+    statement = sql.SQL("select {}({}::regclass, {}({}, {}::{}), create_default_indexes => false)")
+    return statement.format(
+        _function(extension_schema, "create_hypertable"),
+        sql.Literal(relation),
+        _function(extension_schema, "by_range"),
+        sql.Literal(column),
+        sql.Literal(interval),
+        kind,
+    ).as_string(session)
+
+
+def _function(schema: str, name: str) -> sql.Composable:
+    # Quoted only where it has to be: a person reads the statement.
+    return sql.SQL("public.{}").format(sql.SQL(name)) if schema == "public" else sql.Identifier(schema, name)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NoReturn
 
 from engine.catalog.table import TableName
@@ -24,8 +26,19 @@ _EXAMPLE = (
 
 _ON_THE_COMMAND_LINE = "--table-map number"
 
+_LITERAL = re.compile(r"(?:[^\\.^$*+?{}\[\]|()]|\\[^A-Za-z0-9])*")
+"""A regular expression that matches one text only."""
+
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
 _NAME_BYTES = 63
 """PostgreSQL cuts longer names off (4.1.1)."""
+
+
+@cache
+def _expression(text: str) -> re.Pattern[str]:
+    # The cache of re itself is thrown over by a map for each of a thousand tables.
+    return re.compile(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +56,7 @@ class TableMapping:
         """Where ``name`` lands by this map, or None when it does not match."""
         if name.schema != self.source_schema:
             return None
-        if self.source_table is not None and not re.fullmatch(self.source_table, name.table):
+        if self.source_table is not None and not _expression(self.source_table).fullmatch(name.table):
             return None
         return TableName(self.target_schema, self.target_table or name.table)
 
@@ -64,12 +77,30 @@ class TableMap:
 
     mappings: tuple[TableMapping, ...] = ()
 
+    # There may be a map for each of ten thousand tables: those that name one table are looked up.
+    _of_one_table: dict[tuple[str, str], tuple[int, ...]] = field(init=False, repr=False, compare=False)
+    _of_many: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        of_one_table: defaultdict[tuple[str, str], tuple[int, ...]] = defaultdict(tuple)
+        of_many = []
+        for number, mapping in enumerate(self.mappings):
+            if mapping.source_table is not None and _LITERAL.fullmatch(mapping.source_table):
+                of_one_table[mapping.source_schema, _ESCAPED.sub(r"\1", mapping.source_table)] += (number,)
+            else:
+                of_many.append(number)
+        object.__setattr__(self, "_of_one_table", dict(of_one_table))
+        object.__setattr__(self, "_of_many", tuple(of_many))
+
+    def matching(self, name: TableName) -> tuple[int, ...]:
+        """Numbers, from 0, of all maps that match a source table; the first decides."""
+        of_many = (number for number in self._of_many if self.mappings[number].apply(name) is not None)
+        return tuple(sorted((*self._of_one_table.get((name.schema, name.table), ()), *of_many)))
+
     def target_of(self, name: TableName) -> TableName:
         """Where a source table lands."""
-        for mapping in self.mappings:
-            target = mapping.apply(name)
-            if target is not None:
-                return target
+        for number in self.matching(name)[:1]:
+            return self.mappings[number].apply(name) or name
         return name
 
     def schema_of(self, schema: str) -> str:

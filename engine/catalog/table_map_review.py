@@ -54,9 +54,7 @@ def review_table_map(table_map: TableMap, tables: Collection[TableName]) -> Tabl
     sources: defaultdict[TableName, list[TableName]] = defaultdict(list)
     targets = []
     for name in sorted(tables):
-        matching = [
-            number for number, mapping in enumerate(table_map.mappings) if mapping.apply(name) is not None
-        ]
+        matching = table_map.matching(name)
         for number in matching[:1]:
             decided[number].append(name)
         for number in matching[1:]:

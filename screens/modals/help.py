@@ -45,7 +45,13 @@ class HelpModal(TextModal):
 
     def __init__(self, screen: WizardScreen) -> None:
         step = screen.STEP
-        own = [b for cls in type(screen).__mro__ for b in cls.__dict__.get("BINDINGS", ()) if _named(b)]
+        own = [
+            binding
+            for cls in type(screen).__mro__
+            for binding in cls.__dict__.get("BINDINGS", ())
+            # What is hidden here is of no use here.
+            if _named(binding) and screen.check_action(binding.action, ()) is not False
+        ]
         text = "\n".join([unwrapped(screen.HELP_TEXT), "", "Keys", *key_lines(own)])
         super().__init__(f"Help: {step.title}", text, "help.txt", screen.copy, large=True)
 

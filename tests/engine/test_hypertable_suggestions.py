@@ -220,7 +220,7 @@ def test_the_statement_names_odd_tables_and_columns(source_db: Database, session
     )
     table = TableName(name, name)
     [found] = suggest_hypertables(session, [table, TableName("public", "gone")])
-    statement = hypertable_statement(session, table, found.best)
+    statement = hypertable_statement(session, table, found.best.name, found.best.interval.text)
     [parsed] = pglast.parse_sql(statement)
     assert parsed is not None
     # What is inside its quotes names the table and the column for PostgreSQL too.
@@ -238,7 +238,10 @@ def oid_of(database: Database, name: str) -> int:
 def test_an_integer_is_cut_in_what_it_counts(source_db: Database, session: Session) -> None:
     source_db.execute("create table t (ts bigint)")
     source_db.execute(f"insert into t select extract(epoch from m) * 1000 from ({moments('m')}) x; analyze t")
-    assert hypertable_statement(session, TableName("public", "t"), suggestions(session)["t"].best) == (
+    best = suggestions(session)["t"].best
+    assert best.interval.integer is not None
+    statement = hypertable_statement(session, TableName("public", "t"), best.name, best.interval.integer)
+    assert statement == (
         "select public.create_hypertable('\"public\".\"t\"'::regclass, public.by_range('ts', "
         "2592000000::bigint), create_default_indexes => false)"
     )

@@ -44,6 +44,7 @@ from tests.screens.fakes.postsync import FakePostsync
 from tests.screens.fakes.rights import FakeRights
 from tests.screens.fakes.roles import FakeRoles
 from tests.screens.fakes.scripts import FakeScripts
+from tests.screens.fakes.tables import FakeTables
 from tests.screens.fakes.user import FakeUser
 
 NOW = datetime(2026, 11, 21, 2, 30, 0, tzinfo=UTC)
@@ -464,6 +465,7 @@ class FakeServices:
     dry_run: bool = False
     scripts: FakeScripts = field(default_factory=FakeScripts)
     user: FakeUser = field(default_factory=FakeUser)
+    tables: FakeTables = field(default_factory=lambda: FakeTables(shop_tables()))
     roles: FakeRoles = field(default_factory=FakeRoles)
     identity: FakeIdentity = field(default_factory=FakeIdentity)
     rights: FakeRights = field(default_factory=FakeRights)
@@ -493,7 +495,6 @@ class FakeServices:
     """What the server says to every statement of a fix; empty: it runs them."""
 
     starts: list[ServerStart | Failure] = field(default_factory=list)
-    tables: tuple[SourceTable, ...] | Failure = field(default_factory=shop_tables)
     missing: tuple[TableName, ...] | Failure = ()
     waiting: WaitingObjects | None = None
     script: SchemaScript | Failure = SCRIPT
@@ -637,9 +638,6 @@ class FakeServices:
     def look_for_restart(self, side: Side) -> ServerStart | Failure:
         self.calls.append(f"look for the restart of the {side.value}")
         return self.starts.pop(0) if self.starts else ServerStart(STARTED_AT, ())
-
-    def list_tables(self) -> tuple[SourceTable, ...] | Failure:
-        return self.tables
 
     def look_at_schema(self) -> SchemaLook | Failure:
         return self.missing if isinstance(self.missing, Failure) else SchemaLook(self.missing, self.waiting)

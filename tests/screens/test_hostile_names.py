@@ -43,6 +43,7 @@ from tests.screens.fake_services import (
     shop_migration,
     snapshot,
 )
+from tests.screens.fakes.tables import FakeTables
 from tests.screens.scenario import LARGE, WizardForTests, play, press, shown, shown_lines
 
 _NASTY = "w[/]x [red]y[/red] a[b]c [/tmp] $x"
@@ -120,7 +121,7 @@ def test_foreign_text_is_shown_as_it_is_and_cannot_move_the_cursor(step: Step) -
 
 
 def test_table_names_are_shown_verbatim_in_the_list_of_tables() -> None:
-    services = FakeServices(migration=shop_migration(Step.TABLES), tables=hostile_tables())
+    services = FakeServices(migration=shop_migration(Step.TABLES), tables=FakeTables(hostile_tables()))
 
     async def look(_pilot: Pilot[Any], app: WizardForTests) -> None:
         text = shown(app)
@@ -128,7 +129,7 @@ def test_table_names_are_shown_verbatim_in_the_list_of_tables() -> None:
             quoted = str(table.name).removeprefix("public.")
             assert quoted in text
 
-    play(look, services, Step.TABLES, size=LARGE)
+    play(look, services, Step.TABLES, size=(240, 40))
 
 
 def test_table_names_are_shown_verbatim_while_live() -> None:

@@ -15,10 +15,13 @@ from screens.modals.confirm import ConfirmModal
 from screens.modals.confirm_name import ConfirmNameModal
 from screens.modals.failure import FailureModal
 from screens.modals.help import HelpModal
+from screens.modals.hypertables import HypertablesModal
 from screens.modals.leave import LeaveModal
 from screens.modals.password import PasswordModal
+from screens.modals.path import PathModal
 from screens.modals.provider import ProviderModal
 from screens.modals.steps import StepsModal
+from screens.modals.table_map import TableMapModal
 from screens.modals.text import TextModal
 from screens.wizard import WizardScreen
 
@@ -33,6 +36,9 @@ _MODALS: tuple[type[Screen[object]], ...] = (
     PasswordModal,
     ProviderModal,
     StepsModal,
+    PathModal,
+    TableMapModal,
+    HypertablesModal,
 )
 _OURS = (MigrationApp, WizardScreen, *_SCREENS.values(), *_MODALS)
 

@@ -38,7 +38,6 @@ from tests.screens.fake_services import (
     progress,
     ready_snapshot,
     shop_migration,
-    shop_tables,
     snapshot,
 )
 from tests.screens.scenario import LARGE, SMALL, WizardForTests, settle, shown
@@ -182,22 +181,6 @@ def test_checks_whose_fix_was_refused(snap_compare: SnapCompare) -> None:
 def test_checks_ask_whose_servers(snap_compare: SnapCompare) -> None:
     """Both sides beside each other."""
     assert snap_compare(_at(Step.CHECKS), run_before=_then("p"))
-
-
-@sizes
-def test_tables(snap_compare: SnapCompare, size: Size) -> None:
-    """Two schemas, one table without a key unmarked, one that cannot be moved."""
-    assert snap_compare(_at(Step.TABLES), terminal_size=size, run_before=_then("down", "space"))
-
-
-def test_tables_with_hostile_names(snap_compare: SnapCompare) -> None:
-    """Brackets, quotes, wide and right-to-left letters, 63 bytes."""
-    assert snap_compare(_at(Step.TABLES, tables=hostile_tables()), run_before=_then())
-
-
-def test_tables_with_a_filter_that_finds_nothing(snap_compare: SnapCompare) -> None:
-    """Says how to get out of it."""
-    assert snap_compare(_at(Step.TABLES), run_before=_then("slash", "z", "z", "enter"))
 
 
 @sizes
@@ -348,9 +331,7 @@ def test_sixteen_colours(snap_compare: SnapCompare, step: Step) -> None:
     assert snap_compare(_at(step, SIXTEEN_COLOURS, engine=engine), run_before=_then(*keys))
 
 
-@pytest.mark.parametrize(
-    "step", [Step.CHECKS, Step.TABLES, Step.LIVE, Step.CUTOVER], ids=lambda step: step.value
-)
+@pytest.mark.parametrize("step", [Step.CHECKS, Step.LIVE, Step.CUTOVER], ids=lambda step: step.value)
 def test_no_colour(snap_compare: SnapCompare, monkeypatch: pytest.MonkeyPatch, step: Step) -> None:
     """With NO_COLOR, focus is reverse and states are words."""
     monkeypatch.setenv("NO_COLOR", "1")
@@ -403,7 +384,7 @@ def test_leaving_live(snap_compare: SnapCompare) -> None:
 
 def test_help(snap_compare: SnapCompare) -> None:
     """What the step does and all its keys."""
-    assert snap_compare(_at(Step.TABLES, tables=shop_tables()), run_before=_then("f1"))
+    assert snap_compare(_at(Step.TABLES), run_before=_then("f1"))
 
 
 def test_error_details(snap_compare: SnapCompare) -> None:
