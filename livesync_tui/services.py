@@ -320,8 +320,7 @@ class LivesyncServices:
             open_session(self._target, "restore schema") as target,
         ):
             state = StateStore(target, subscription)
-            outcome, _ = bring_schema(self._source, self._target, subscription, source, state)
-            return outcome
+            return bring_schema(self._source, self._target, subscription, source, state).outcome
 
     @returns_failure("comparing with the source's publication")
     def plan_publication(self) -> PublicationPlan:

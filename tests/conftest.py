@@ -103,7 +103,8 @@ def target_server(server_base: Path) -> Iterator[EmbeddedServer]:
     server.stop("immediate")
 
 
-def _new_database(server: EmbeddedServer, side: str, test_name: str) -> Iterator[Database]:
+def new_database(server: EmbeddedServer, side: str, test_name: str) -> Iterator[Database]:
+    """A new, empty database on a server for one test, dropped after it."""
     # A test before this one may have failed between stopping and starting it.
     server.start()
     readable = re.sub(r"\W+", "_", test_name.removeprefix("test_"))[:40]
@@ -116,10 +117,10 @@ def _new_database(server: EmbeddedServer, side: str, test_name: str) -> Iterator
 @pytest.fixture
 def source_db(source_server: EmbeddedServer, request: pytest.FixtureRequest) -> Iterator[Database]:
     """A new, empty database on the source server."""
-    yield from _new_database(source_server, "source", request.node.name)
+    yield from new_database(source_server, "source", request.node.name)
 
 
 @pytest.fixture
 def target_db(target_server: EmbeddedServer, request: pytest.FixtureRequest) -> Iterator[Database]:
     """A new, empty database on the target server."""
-    yield from _new_database(target_server, "target", request.node.name)
+    yield from new_database(target_server, "target", request.node.name)

@@ -49,6 +49,10 @@ def loaded_by(code: str) -> set[str]:
         ),
         ("import engine.checks.finding, engine.providers.load", {"psycopg", "textual"}),
         ("import engine.connection.stage, engine.connection.fields", {"psycopg", "textual"}),
+        (
+            "import engine.timescaledb.catalog, engine.timescaledb.refill, engine.timescaledb.chunk",
+            {"psycopg", "textual"},
+        ),
     ],
 )
 def test_a_room_loads_only_what_it_may(code: str, forbidden: set[str]) -> None:

@@ -7,12 +7,13 @@ whether there is anything to do.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import resources
 
 from engine.catalog.tables import missing_tables
 from engine.checks.subscription import require_different_databases, require_publications, require_source_ready
 from engine.connection.endpoint import Endpoint
-from engine.connection.session import Session
+from engine.connection.session import Session, open_session
 from engine.errors import BlockedError, EngineError, Failure, Retry, Side
 from engine.feed import Feed
 from engine.replication.deferred_state import DeferredStore, insert_script
@@ -25,6 +26,8 @@ from engine.schema.deferral import plan_deferral
 from engine.schema.restore import apply_script
 from engine.schema.script import ScriptOutcome
 from engine.snapshot import Severity
+from engine.timescaledb.made import read_made, sort_entries
+from engine.timescaledb.restored import plan_restored
 
 
 def restore_schema(
@@ -73,12 +76,12 @@ def restore_schema(
         )
         return
     feed.emit(Severity.INFO, "Reading the schema of the source")
-    outcome, objects = bring_schema(config.source, config.target, config.subscription, source, state)
-    if not outcome.applied:
+    brought = bring_schema(config.source, config.target, config.subscription, source, state)
+    if not brought.outcome.applied:
         raise EngineError(
             Failure(
                 title="The schema could not be restored on the target; nothing was changed",
-                detail=outcome.error,
+                detail=brought.outcome.error,
                 hint="Mend that, or restore the schema by hand and run without --schema",
                 side=Side.TARGET,
                 retry=Retry.MANUAL,
@@ -86,8 +89,24 @@ def restore_schema(
         )
     feed.emit(
         Severity.INFO,
-        f"Schema restored; {objects} indexes, constraints and other objects wait for the rows",
+        f"Schema restored; {brought.waiting} indexes, constraints and other objects wait for the rows",
     )
+    for note in brought.notes:
+        feed.emit(Severity.WARNING, note)
+
+
+@dataclass(frozen=True, slots=True)
+class BroughtSchema:
+    """What became of a restore."""
+
+    outcome: ScriptOutcome
+    """What psql said."""
+
+    waiting: int
+    """Objects that are made once rows are there."""
+
+    notes: tuple[str, ...]
+    """What is not as on the source, and why."""
 
 
 def bring_schema(
@@ -96,8 +115,11 @@ def bring_schema(
     subscription: str,
     source: Session,
     state: StateStore,
-) -> tuple[ScriptOutcome, int]:
+) -> BroughtSchema:
     """Restore what does not wait for rows, and record what does, in one transaction.
+
+    Hypertables and continuous aggregates are made in it too, where both sides have TimescaleDB; columnstores
+    come last of all.
 
     Args:
         source_endpoint: For pg_dump.
@@ -106,22 +128,26 @@ def bring_schema(
         source: A session on the source.
         state: Of the subscription; locked from now on, so that no engine starts meanwhile.
 
-    Returns:
-        What psql said, and the number of objects that wait.
-
     Raises:
+        BlockedError: The target could have TimescaleDB, as the source does, and does not.
         EngineError: A program or a server failed; the target has nothing of the schema.
     """
     state.create()
     state.lock()
-    archive = dump_archive(source_endpoint, source.info.server_version)
-    steps = plan_deferral(source, archive)
+    made = read_made(source, Side.SOURCE)
+    archive = dump_archive(
+        source_endpoint, source.info.server_version, lambda entries: sort_entries(entries, made)
+    )
+    with open_session(target_endpoint, "TimescaleDB") as target:
+        restored = plan_restored(archive, made, source, target)
+    steps = restored.put_off(plan_deferral(source, restored.archive))
     record = resources.files("engine.replication").joinpath("state.sql").read_text()
-    # The record first: the script ends with psql's own commands.
+    # The record first: pg_dump's script changes settings.
     script = (
         record,
         "set standard_conforming_strings = on;\n",
         insert_script(subscription, steps),
         archive.pre_data,
+        restored.after_tables,
     )
-    return apply_script(target_endpoint, "".join(script)), len(steps)
+    return BroughtSchema(apply_script(target_endpoint, "".join(script)), len(steps), restored.notes)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,6 +77,27 @@ class ArchiveEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SortedEntries:
+    """Entries of an archive, each group in its old order."""
+
+    kept: tuple[ArchiveEntry, ...]
+    left_out: tuple[ArchiveEntry, ...] = ()
+    """What an extension makes itself."""
+
+    later: tuple[ArchiveEntry, ...] = ()
+    """What needs something that pg_dump has no words for, so that it has to wait for that."""
+
+
+Sort = Callable[[Sequence[ArchiveEntry]], SortedEntries]
+"""Tells which entries are restored; it is given all of them, each after what it needs."""
+
+
+def keep_all(entries: Sequence[ArchiveEntry]) -> SortedEntries:
+    """Leave nothing out."""
+    return SortedEntries(tuple(entries))
+
+
+@dataclass(frozen=True, slots=True)
 class SchemaArchive:
     """A database's schema in two parts."""
 
@@ -95,13 +116,17 @@ class SchemaArchive:
     pg_dump: str
     """Version line of the pg_dump that read it."""
 
+    later: tuple[ArchiveEntry, ...] = ()
+    """In neither part (:attr:`SortedEntries.later`), in an order that works."""
 
-def dump_archive(endpoint: Endpoint, source_version_number: int) -> SchemaArchive:
+
+def dump_archive(endpoint: Endpoint, source_version_number: int, sort: Sort = keep_all) -> SchemaArchive:
     """Dump the schema of a whole database, taken apart.
 
     Args:
         endpoint: The database.
         source_version_number: Its ``server_version_num``; the programs have to be of that version or newer.
+        sort: Which entries both parts have; by default all.
 
     Raises:
         BlockedError: No pg_dump or pg_restore is new enough.
@@ -115,8 +140,11 @@ def dump_archive(endpoint: Endpoint, source_version_number: int) -> SchemaArchiv
         path.write_bytes(archive)
         reader = _Reader(pg_restore, path)
         listed = _LISTED.findall(reader.run("--list"))
-        pre_data = for_any_target(reader.run("--section=pre-data", "--file=-"), pg_restore)
-        pre_entries = _entries(reader, reader.ids("pre-data"))
+        pre_ids = reader.ids("pre-data")
+        entries = sort(tuple(_entries(reader, pre_ids) + _entries(reader, reader.ids("post-data"))))
+        before = frozenset(pre_ids)
+        pre_entries = [entry for entry in entries.kept if entry.id in before]
+        pre_data = for_any_target(reader.script([entry.id for entry in pre_entries]), pg_restore)
         for position, entry in enumerate(pre_entries):
             statement = for_older_servers(entry.statement)
             if statement != entry.statement:
@@ -125,7 +153,8 @@ def dump_archive(endpoint: Endpoint, source_version_number: int) -> SchemaArchiv
         return SchemaArchive(
             pre_data=pre_data,
             pre_entries=tuple(pre_entries),
-            post_data=tuple(_entries(reader, reader.ids("post-data"))),
+            post_data=tuple(entry for entry in entries.kept if entry.id not in before),
+            later=entries.later,
             relations={int(entry): int(oid) for entry, catalog, oid in listed if int(catalog) == PG_CLASS},
             pg_dump=pg_dump.version_line,
         )
@@ -172,10 +201,14 @@ class _Reader:
 
     def entries(self, ids: Sequence[int]) -> str:
         """The script of some entries, in that order, each with its header."""
+        return self.script(ids, "--verbose")
+
+    def script(self, ids: Sequence[int], *flags: str) -> str:
+        """The script of some entries, in that order."""
         chosen = self._archive.with_name("chosen")
         # Only the number before the semicolon counts.
         chosen.write_text("".join(f"{entry};\n" for entry in ids))
-        return self.run("--verbose", f"--use-list={chosen}", "--file=-")
+        return self.run(f"--use-list={chosen}", "--file=-", *flags)
 
 
 def _entries(reader: _Reader, ids: Sequence[int]) -> list[ArchiveEntry]:

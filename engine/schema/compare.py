@@ -17,7 +17,7 @@ from engine.catalog.planned_identity import IdentityRecord
 from engine.connection.endpoint import Endpoint
 from engine.connection.session import Session
 from engine.errors import Side, UsageError
-from engine.schema.archive import ArchiveEntry, SchemaArchive, dump_archive
+from engine.schema.archive import ArchiveEntry, SchemaArchive, Sort, dump_archive, keep_all
 from engine.schema.comparison import ComparedObject, ObjectKey, PlannedStatement, Presence, SchemaComparison
 from engine.schema.identity import identify
 from engine.schema.own_identities import without_own_identities
@@ -66,6 +66,9 @@ def compare_schemas(
     target_endpoint: Endpoint,
     target: Session,
     own_identities: Collection[IdentityRecord] = (),
+    *,
+    sort_source: Sort = keep_all,
+    sort_target: Sort = keep_all,
 ) -> ComparedSchemas:
     """Read and compare both schemas; changes nothing that stays.
 
@@ -73,6 +76,7 @@ def compare_schemas(
         source_endpoint, target_endpoint: For pg_dump.
         source, target: Sessions there, with no transaction open.
         own_identities: Replica identities that this migration set on the source.
+        sort_source, sort_target: Which entries of each side are compared; by default all.
 
     Raises:
         BlockedError: No pg_dump is new enough for both.
@@ -81,8 +85,8 @@ def compare_schemas(
     versions = (source.info.server_version, target.info.server_version)
     newest = max(versions)
     has_names = min(versions) >= _KEEPS_NOT_NULL_NAMES
-    ours = without_own_identities(dump_archive(source_endpoint, newest), own_identities)
-    theirs = dump_archive(target_endpoint, newest)
+    ours = without_own_identities(dump_archive(source_endpoint, newest, sort_source), own_identities)
+    theirs = dump_archive(target_endpoint, newest, sort_target)
     our_keys = identify(source, Side.SOURCE, ours)
     their_keys = identify(target, Side.TARGET, theirs)
 

@@ -24,6 +24,8 @@ _OUTPUT_FLAGS = (
 _DUMP_FLAGS = (
     "--schema-only",
     "--exclude-schema=_ts_live_sync",
+    # Chunks may be many thousands, and pg_dump locks each.
+    "--exclude-schema=_timescaledb_*",
     "--encoding=UTF8",
     # An ALTER TABLE that is stuck on the source must not hang the wizard without a word.
     "--lock-wait-timeout=60s",

@@ -61,13 +61,22 @@ def reword(source: Session, target: Session, entries: Sequence[ArchiveEntry]) ->
         query = definitions.get((entry.catalog_oid, entry.oid))
         if query is None:
             continue
-        words = _ask(target, query)
+        words = word_query(target, query)
         if words is not None:
             reworded[entry.id] = entry.statement.replace(query, words)
     return reworded
 
 
-def _ask(target: Session, query: str) -> str | None:
+def word_query(target: Session, query: str) -> str | None:
+    """A view's query as the target would write it; None when it refuses the query.
+
+    Args:
+        target: With no transaction open; it is left as it was.
+        query: Of a view of the source, without a semicolon.
+
+    Raises:
+        ConnectionFailedError: The target was lost.
+    """
     try:
         target.execute("begin")
         # The definition is SQL of a server, as pg_dump's script of it is.

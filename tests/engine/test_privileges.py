@@ -20,7 +20,7 @@ from engine.schema.restore import apply_script
 from engine.script.planned import Script, ScriptResult
 from engine.script.run import run_script
 from livesync_tui.demo.servers import EmbeddedServer
-from tests.conftest import Database, _new_database
+from tests.conftest import Database, new_database
 from tests.engine.cluster_roles import ClusterRoles
 
 _ALL_RIGHTS = """
@@ -262,7 +262,7 @@ def case(cluster_roles: ClusterRoles, source_db: Database, target_db: Database) 
 @pytest.fixture
 def second_target_db(target_server: EmbeddedServer, request: pytest.FixtureRequest) -> Iterator[Database]:
     """Another database on the target's server."""
-    yield from _new_database(target_server, "other", request.node.name)
+    yield from new_database(target_server, "other", request.node.name)
 
 
 def rights(database: Database) -> list[tuple[object, ...]]:
