@@ -7,6 +7,7 @@ from functools import partial
 from typing import ClassVar
 
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical
 from textual.types import CSSPathType
 from textual.widget import Widget
 from textual.widgets import Static
@@ -78,8 +79,9 @@ class StartScreen(WizardScreen):
     ]
 
     def compose_body(self) -> Iterable[Widget]:
-        yield FittedTable(_COLUMNS, id="migrations")
-        yield Static("", id="empty", markup=False)
+        with Vertical(id="list"):
+            yield FittedTable(_COLUMNS, id="migrations")
+            yield Static("", id="empty", markup=False)
         yield Static("", id="says", markup=False)
 
     def __init__(self, services: MigrationServices) -> None:
@@ -140,7 +142,7 @@ class StartScreen(WizardScreen):
         text = ""
         if migration is not None:
             step = resume_step(migration)
-            text = f"enter: go on at {step.title}"
+            text = f"enter: {migration.name} goes on at {step.title}"
             if step is Step.LIVE:
                 tables = plural(len(migration.tables), "table")
                 host = self._host_of(migration)
