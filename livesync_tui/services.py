@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.catalog.planned import PublicationPlan
-from engine.catalog.publication_plan import apply_plan, plan_publication
 from engine.catalog.table import SourceTable
 from engine.catalog.table_map import TableMap
 from engine.catalog.tables import list_tables, missing_tables
@@ -42,7 +40,6 @@ from engine.cutover.writers import write_activity
 from engine.errors import EngineError, Failure, Side
 from engine.providers.load import load_providers
 from engine.replication.deferred_state import waiting_objects
-from engine.replication.drop import drop_subscription
 from engine.replication.schema_restore import bring_schema
 from engine.replication.state import StateStore
 from engine.replication.subscription import SubscriptionConfig
@@ -56,9 +53,11 @@ from livesync_tui.migration_context import MigrationContext, harmless_conninfo
 from livesync_tui.paths import state_directory
 from livesync_tui.saved import SavedMigrations
 from livesync_tui.service_failure import failure_of, returns_failure
+from livesync_tui.step_services.cleanup import CleanupSteps
 from livesync_tui.step_services.host import HostSteps
 from livesync_tui.step_services.identity import IdentitySteps
 from livesync_tui.step_services.postsync import PostsyncSteps
+from livesync_tui.step_services.publication import PublicationSteps
 from livesync_tui.step_services.rights import RightsSteps
 from livesync_tui.step_services.roles import RoleSteps
 from livesync_tui.step_services.scripts import ScriptSteps
@@ -103,6 +102,8 @@ class LivesyncServices:
         self.user = UserSteps(self._context)
         self.roles = RoleSteps(self._context)
         self.identity = IdentitySteps(self._context)
+        self.publication = PublicationSteps(self._context)
+        self.cleanup = CleanupSteps(self._context)
         self.rights = RightsSteps(self._context)
         self.postsync = PostsyncSteps(self._context)
         self.host = HostSteps(self._context, host_directory)
@@ -293,7 +294,7 @@ class LivesyncServices:
     def look_for_restart(self, side: Side) -> ServerStart:
         return look_for_restart(self._context.endpoint(side))
 
-    # Tables, schema, publication.
+    # Tables, schema.
 
     @returns_failure("reading the table list")
     def list_tables(self) -> tuple[SourceTable, ...]:
@@ -329,17 +330,6 @@ class LivesyncServices:
             state = StateStore(target, subscription)
             outcome, _ = bring_schema(self._source, self._target, subscription, source, state)
             return outcome
-
-    @returns_failure("comparing with the source's publication")
-    def plan_publication(self) -> PublicationPlan:
-        with open_session(self._source, "publication plan") as session:
-            return plan_publication(session, self._migration.publication, self._migration.tables)
-
-    @returns_failure("changing the source")
-    def apply_publication(self, plan: PublicationPlan) -> None:
-        self._context.require_writing()
-        with open_session(self._source, "publication") as session:
-            apply_plan(session, plan)
 
     # The engine.
 
@@ -416,8 +406,3 @@ class LivesyncServices:
     def drop_command(self) -> str:
         subscription = shlex.quote(self._migration.subscription)
         return f'livesync-tui drop --subscription {subscription} --source "$SOURCE" --target "$TARGET"'
-
-    @returns_failure("cleaning up both servers")
-    def drop(self) -> None:
-        self._context.require_writing()
-        drop_subscription(self._source, self._target, self._migration.subscription)
