@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from textual.types import CSSPathType
+
 from engine.catalog.planned_identity import IdentityPlan, IdentityProposal
 from engine.errors import Failure, Side
 from engine.script.planned import Outcome, Script, ScriptResult, ScriptStatement, StatementResult
@@ -36,6 +38,7 @@ class IdentityScreen(ScriptScreen[IdentityPlan]):
     SIDE: ClassVar[Side] = Side.SOURCE
     PLANNING: ClassVar[str] = "looking at the replica identities"
     CAN_UNDO: ClassVar[bool] = True
+    CSS_PATH: ClassVar[CSSPathType | None] = ["wizard.tcss", "script_step.tcss", "identity.tcss"]
 
     def make_plan(self) -> IdentityPlan | Failure:
         return self.services.identity.plan()
@@ -97,7 +100,7 @@ class IdentityScreen(ScriptScreen[IdentityPlan]):
         )
         if self._failed is None and without and not self.services.dry_run:
             tables = plural(len(without), "table")
-            return f"{tables} without identity: updates fail once published, so Publication refuses"
+            return f"{tables} without identity: not to be published"
         return super().next_hint()
 
 

@@ -15,7 +15,7 @@ from textual.widgets import Input, Static
 from engine.catalog.planned import PublicationOffers, PublicationReview
 from engine.errors import Failure, Side
 from engine.script.planned import Outcome, Script, ScriptResult, ScriptStatement, StatementResult
-from screens.format import plain, plural, visible
+from screens.format import plural, visible
 from screens.migration import Step
 from screens.modals.publications import PublicationsModal
 from screens.script_step import ScriptScreen
@@ -73,7 +73,7 @@ class PublicationScreen(ScriptScreen[PublicationReview]):
             name = Input(value=self._first_name(), id="publication", compact=True)
             name.cursor_blink = False
             yield name
-        yield Static("", id="choices", markup=False)
+        yield Static("", id="choices", classes="quiet", markup=False)
 
     def _first_name(self) -> str:
         migration = self.services.migration
@@ -108,7 +108,7 @@ class PublicationScreen(ScriptScreen[PublicationReview]):
         migration = self.services.migration
         schemas = "whole schemas" if migration.publishes_whole_schemas else "the chosen tables"
         kinds = "all changes" if migration.publishes_updates else "inserts and truncates only"
-        self.query_one("#choices", Static).update(plain(f"s: {schemas}   k: {kinds}", "$text-muted"))
+        self.query_one("#choices", Static).update(f"s: {schemas}   k: {kinds}")
 
     def action_schemas(self) -> None:
         if not self.jobs.running:

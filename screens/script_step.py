@@ -218,7 +218,7 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
         return self.services.scripts.run(name)
 
     def explain(self, statement: ScriptStatement) -> Sequence[str]:
-        """What there is to say about a statement, before its text."""
+        """What there is to say about a statement, below its text."""
         return ()
 
     def drops_edits_after(self, results: Sequence[StatementResult]) -> bool:
@@ -369,6 +369,7 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
         says.update(Content("\n").join(self._says()))
         self._fill()
         self.redraw_frame()
+        self.refresh_bindings()
 
     def _says(self) -> list[Content]:
         lines: list[Content] = []
@@ -451,11 +452,11 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
                     visible(f"PostgreSQL said after {took}: {line.result.said}{code}"), style=self.tone("bad")
                 )
             )
-        parts += [Text(visible(said)) for said in self.explain(line.statement)]
         if line.statement.sql:
             parts.append(Text(visible_lines(f"{line.statement.sql};")))
         else:
             parts.append(Text("It is as it should be.", style=self.tone("good")))
+        parts += [Text(visible(said)) for said in self.explain(line.statement)]
         self._draw_detail(Group(*parts))
 
     def _draw_detail(self, detail: Group) -> None:
