@@ -21,6 +21,7 @@ from engine.catalog.planned_identity import (
     remember,
 )
 from engine.catalog.replica_identity import plan_identities
+from engine.catalog.table import TableName
 from engine.connection.session import Session, open_session
 from engine.errors import Failure, Side
 from engine.script.masking import reveal
@@ -61,6 +62,14 @@ class IdentitySteps:
 
     def _apply_planned(self, file: GeneratedFile) -> ScriptResult:
         results: list[StatementResult] = []
+        applied: set[TableName] = set()
+        known = self._context.migration.identities
+
+        def told(result: IdentityResult) -> None:
+            results.append(statement_result(result, abouts[result.sql]))
+            if result.outcome is IdentityOutcome.APPLIED:
+                applied.add(result.relation)
+
         try:
             with open_session(self._context.source, "replica identities") as source:
                 proposals = {
@@ -68,13 +77,12 @@ class IdentitySteps:
                     for proposal in plan_identities(source, self._context.migration.tables).proposals
                 }
                 chosen = [proposals[one.sql] for one in file.statements if one.sql in proposals]
-                self._remember(proposal.record for proposal in chosen)
+                self._remember(known, [proposal.record for proposal in chosen])
                 abouts = {proposal.sql: proposal.about for proposal in chosen}
-                apply_identities(
-                    source,
-                    chosen,
-                    on_result=lambda result: results.append(statement_result(result, abouts[result.sql])),
-                )
+                apply_identities(source, chosen, on_result=told)
+                # What was refused is not ours to put back, should somebody else set it later.
+                done = [one.record for one in chosen if one.relation in applied]
+                self._remember(known, done)
         finally:
             self._context.transcribe(Side.SOURCE, executed(results))
         results += [
@@ -87,11 +95,12 @@ class IdentitySteps:
     def _apply_edited(self) -> ScriptResult:
         context = self._context
         _, text, secrets = context.files.to_run(FILE_NAME)
+        known = context.migration.identities
         with open_session(context.source, "replica identities") as source:
             plan = plan_identities(source, context.migration.tables)
             before = read_identity_settings(source)
             # What a person made of it is seen only afterwards; most of it is what was proposed.
-            self._remember(proposal.record for proposal in plan.proposals)
+            self._remember(known, [proposal.record for proposal in plan.proposals])
         locked = LockedTables(
             True,
             {proposal.about: (proposal.relation,) for proposal in plan.proposals},
@@ -103,12 +112,12 @@ class IdentitySteps:
         finally:
             with open_session(context.source, "replica identities") as source:
                 after = read_identity_settings(source)
-                self._remember(changed_identities(source, before, after))
+                self._remember(known, changed_identities(source, before, after))
         context.transcribe(Side.SOURCE, executed(result.results))
         return result
 
-    def _remember(self, records: Iterable[IdentityRecord]) -> None:
-        self._context.remember(identities=remember(self._context.migration.identities, records))
+    def _remember(self, known: Iterable[IdentityRecord], changed: Iterable[IdentityRecord]) -> None:
+        self._context.remember(identities=remember(known, changed))
 
     @returns_failure("looking at what can be put back")
     def plan_undo(self) -> Script:

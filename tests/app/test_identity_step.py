@@ -80,6 +80,7 @@ def test_what_holds_a_table_is_named_and_only_that_table_is_tried_again(
         assert outcomes(result)["public.logged"] is Outcome.REFUSED
         assert replica_identities(source_db) == {"logged": "d", 'Odd " %s': "i", "fine": "d"}
         said = next(one.said for one in result.results if one.outcome is Outcome.REFUSED)
+        assert [one.relation.table for one in services.migration.identities] == ['Odd " %s']
         assert f"pid {busy.info.backend_pid} (postgres, report" in said
         assert len(planned(services)) == 1
     result = good(services.identity.apply())
