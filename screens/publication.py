@@ -8,6 +8,7 @@ from typing import ClassVar
 from textual import on
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
+from textual.content import Content
 from textual.types import CSSPathType
 from textual.widget import Widget
 from textual.widgets import Input, Static
@@ -15,7 +16,7 @@ from textual.widgets import Input, Static
 from engine.catalog.planned import PublicationOffers, PublicationReview
 from engine.errors import Failure, Side
 from engine.script.planned import Outcome, Script, ScriptResult, ScriptStatement, StatementResult
-from screens.format import plural, visible
+from screens.format import plain, plural, visible
 from screens.migration import Step
 from screens.modals.publications import PublicationsModal
 from screens.script_step import ScriptScreen
@@ -65,7 +66,7 @@ class PublicationScreen(ScriptScreen[PublicationReview]):
 
     def __init__(self, services: MigrationServices) -> None:
         super().__init__(services)
-        self._offered: PublicationOffers | None = None
+        self._is_refused = False
 
     def compose_head(self) -> Iterable[Widget]:
         with Horizontal(classes="row"):
@@ -140,10 +141,27 @@ class PublicationScreen(ScriptScreen[PublicationReview]):
             self.query_one("#publication", Input).value = name
             self.action_plan()
 
+    def _says(self) -> list[Content]:
+        failed = self._failed
+        self.query_one("#says").set_class(failed is not None, "-failed")
+        if failed is None:
+            return super()._says()
+        # The line beside the buttons has no room for what is in the way.
+        lines = [plain(f"✗ {failed.title}.", "$text-error")]
+        lines += [plain(part) for part in (failed.detail, failed.hint) if part]
+        return lines
+
     # What the frame asks for.
 
     def make_plan(self) -> PublicationReview | Failure:
-        return self.services.publication.plan()
+        planned = self.services.publication.plan()
+        self._is_refused = isinstance(planned, Failure)
+        return planned
+
+    def planning_failed(self, failure: Failure) -> None:
+        # A script of another choice must not be run. One that cannot be read may be edited.
+        if self._is_refused:
+            self.planned, self._files = None, ()
 
     def scripts_of(self, planned: PublicationReview) -> tuple[Script, ...]:
         plan = planned.plan

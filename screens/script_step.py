@@ -213,10 +213,6 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
         """What is said when the plan is empty."""
         return f"Nothing to do on the {self.SIDE.value}."
 
-    def run_file(self, name: str) -> ScriptResult | Failure:
-        """Run what is in a file; runs on a job's thread."""
-        return self.services.scripts.run(name)
-
     def explain(self, statement: ScriptStatement) -> Sequence[str]:
         """What there is to say about a statement, below its text."""
         return ()
@@ -224,10 +220,6 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
     def drops_edits_after(self, results: Sequence[StatementResult]) -> bool:
         """Whether an edited file has served its purpose, so that what is left is planned anew."""
         return False
-
-    def run_undo(self, script: Script) -> ScriptResult | Failure:
-        """Run what :meth:`undo_script` planned; runs on a job's thread."""
-        return self.services.scripts.run_now(self.SIDE, script)
 
     def undo_script(self) -> Script | Failure | None:
         """What takes back what this step did; None: nothing can be. Runs on a job's thread."""

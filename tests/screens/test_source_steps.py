@@ -106,7 +106,12 @@ def test_a_publication_that_cannot_be_planned_holds_the_next_step_up() -> None:
         await press(pilot, "k")
         assert not services.migration.publishes_updates
         assert "k: inserts and truncates only" in shown(app)
-        await press(pilot, "s", *_RUN)
+        # What was planned for another choice cannot be run.
+        services.publication.planned = Failure("Nothing names the rows of public.t", side=Side.SOURCE)
+        await press(pilot, "k", *_RUN)
+        assert services.scripts.ran == []
+        services.publication.planned = review(CREATE)
+        await press(pilot, "k", "s", *_RUN)
         assert services.migration.publishes_whole_schemas
         assert "publishes inserts and truncates of the 6 chosen tables" in shown(app)
 
