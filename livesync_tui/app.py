@@ -33,6 +33,9 @@ from screens.tables import TablesScreen
 from screens.user import UserScreen
 from screens.wizard import LeaveRequested, StepRequested, WizardScreen
 
+_POSTSYNC_STOP_SECONDS = 10.0
+"""Its statements are cancelled; the target answers at once, or is not there."""
+
 _WATCH_TERMINAL_SECONDS = 3.0
 """A terminal that is gone makes Textual's input thread spin at full speed, so it is noticed soon."""
 
@@ -168,8 +171,10 @@ class MigrationApp(App[None], inherit_bindings=False):
             self.leave_now()
 
     def finish(self) -> str:
-        """Settle the engine as asked for; what to print on the normal terminal. Called after the run."""
+        """Settle what runs as asked for; what to print on the normal terminal. Called after the run."""
         services = self.services
+        services.postsync.stop()
+        services.postsync.wait_for_end(_POSTSYNC_STOP_SECONDS)
         if services.dry_run and services.engine is None:
             return dry_run_text(services.migration, services.scripts.whole_script)
         state = EngineLeft.NEVER_RAN

@@ -18,6 +18,7 @@ from typing import Any
 
 from engine.catalog.hypertable_choice import choices_from_json
 from engine.catalog.planned_identity import records_from_json
+from engine.catalog.publication_record import publication_records_from_json
 from engine.catalog.table import TableName
 from engine.errors import EngineError, Failure, Retry
 from engine.roles.planned import CreatedRole
@@ -105,6 +106,9 @@ def to_document(migration: SavedMigration) -> dict[str, Any]:
         "table_map": migration.table_map,
         "hypertables": [choice.to_json() for choice in migration.hypertables],
         "identities": [record.to_json() for record in migration.identities],
+        "publications": [publication.to_json() for publication in migration.publications],
+        "publishes_whole_schemas": migration.publishes_whole_schemas,
+        "publishes_updates": migration.publishes_updates,
         "cutover": {
             "writers_stopped_at": _moment(record.writers_stopped_at),
             "attested": record.attested,
@@ -173,6 +177,9 @@ def from_document(document: Mapping[str, Any]) -> SavedMigration:
             table_map=str(document.get("table_map", "")),
             hypertables=choices_from_json(document.get("hypertables", [])),
             identities=records_from_json(document.get("identities", [])),
+            publications=publication_records_from_json(document.get("publications", [])),
+            publishes_whole_schemas=bool(document.get("publishes_whole_schemas", False)),
+            publishes_updates=bool(document.get("publishes_updates", True)),
             cutover=CutoverRecord(
                 writers_stopped_at=_read_moment(record["writers_stopped_at"]),
                 attested=str(record["attested"]),

@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.catalog.planned import PublicationPlan
-from engine.catalog.publication_plan import apply_plan, plan_publication
 from engine.catalog.tables import missing_tables
 from engine.checks.address import refused_addresses
 from engine.checks.apply_fix import apply_fix
@@ -40,7 +38,6 @@ from engine.cutover.writers import write_activity
 from engine.errors import EngineError, Failure, Side
 from engine.providers.load import load_providers
 from engine.replication.deferred_state import waiting_objects
-from engine.replication.drop import drop_subscription
 from engine.replication.schema_restore import bring_schema
 from engine.replication.state import StateStore
 from engine.replication.subscription import SubscriptionConfig
@@ -54,9 +51,11 @@ from livesync_tui.migration_context import MigrationContext, harmless_conninfo
 from livesync_tui.paths import state_directory
 from livesync_tui.saved import SavedMigrations
 from livesync_tui.service_failure import failure_of, returns_failure
+from livesync_tui.step_services.cleanup import CleanupSteps
 from livesync_tui.step_services.host import HostSteps
 from livesync_tui.step_services.identity import IdentitySteps
 from livesync_tui.step_services.postsync import PostsyncSteps
+from livesync_tui.step_services.publication import PublicationSteps
 from livesync_tui.step_services.rights import RightsSteps
 from livesync_tui.step_services.roles import RoleSteps
 from livesync_tui.step_services.scripts import ScriptSteps
@@ -101,6 +100,8 @@ class LivesyncServices:
         self.tables = TablesSteps(self._context)
         self.roles = RoleSteps(self._context)
         self.identity = IdentitySteps(self._context)
+        self.publication = PublicationSteps(self._context)
+        self.cleanup = CleanupSteps(self._context)
         self.rights = RightsSteps(self._context)
         self.postsync = PostsyncSteps(self._context)
         self.host = HostSteps(self._context, host_directory)
@@ -291,8 +292,6 @@ class LivesyncServices:
     def look_for_restart(self, side: Side) -> ServerStart:
         return look_for_restart(self._context.endpoint(side))
 
-    # Schema, publication.
-
     @returns_failure("looking at the target's tables")
     def look_at_schema(self) -> SchemaLook:
         table_map = self._context.table_map
@@ -321,17 +320,6 @@ class LivesyncServices:
         ):
             state = StateStore(target, subscription)
             return bring_schema(self._source, self._target, subscription, source, state).outcome
-
-    @returns_failure("comparing with the source's publication")
-    def plan_publication(self) -> PublicationPlan:
-        with open_session(self._source, "publication plan") as session:
-            return plan_publication(session, self._migration.publication, self._migration.tables)
-
-    @returns_failure("changing the source")
-    def apply_publication(self, plan: PublicationPlan) -> None:
-        self._context.require_writing()
-        with open_session(self._source, "publication") as session:
-            apply_plan(session, plan)
 
     # The engine.
 
@@ -408,8 +396,3 @@ class LivesyncServices:
     def drop_command(self) -> str:
         subscription = shlex.quote(self._migration.subscription)
         return f'livesync-tui drop --subscription {subscription} --source "$SOURCE" --target "$TARGET"'
-
-    @returns_failure("cleaning up both servers")
-    def drop(self) -> None:
-        self._context.require_writing()
-        drop_subscription(self._source, self._target, self._migration.subscription)

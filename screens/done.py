@@ -1,4 +1,4 @@
-"""Step 10: the report, and what is left to clean up."""
+"""The step Done: the report, and what is left to clean up."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from textual.types import CSSPathType
 from textual.widget import Widget
 from textual.widgets import Static
 
-from engine.errors import Failure
-from screens.format import plain, visible_lines
+from engine.errors import Failure, Side
+from screens.format import plain, plural, visible_lines
 from screens.migration import Step
 from screens.modals.confirm_name import ConfirmNameModal
 from screens.report import report_text
+from screens.step_services.cleanup import CleanupOutcome, CleanupPlan
 from screens.wizard import WizardScreen
 
 _HELP = """
 The cutover is done: the target is the database. The report is written to a file and printed again after
 the wizard is left.
 
-The replication slot on the source still keeps WAL. When the application runs well on the target, d drops
-the slot on the source and our state on the target; it asks for the subscription's name. Rows are not
-touched, and the publication stays: DROP PUBLICATION removes it when nothing else uses it.
+The replication slot on the source still keeps WAL. When the application runs well on the target, d cleans
+up: it shows what there is to do and asks for the subscription's name. On the source it drops the slots, then
+the publication that the wizard made (one that was there before gets back what it had), then puts back the
+replica identities that were set; on the target it removes our state. Rows are not touched. What is refused
+stays, is said, and d tries it again.
 """
 
 
@@ -37,7 +40,7 @@ class DoneScreen(WizardScreen):
     HELP_TEXT = _HELP
     CSS_PATH: ClassVar[CSSPathType | None] = ["wizard.tcss", "done.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("d", "drop", "Drop", id="done.drop", tooltip="Remove the slot and our state; asks first."),
+        Binding("d", "drop", "Clean up", id="done.drop", tooltip="Take back what we left; asks first."),
         Binding("e", "error_details", "Error", id="done.error", show=False, tooltip="Details of the error."),
     ]
 
@@ -73,35 +76,59 @@ class DoneScreen(WizardScreen):
         return None
 
     def next_hint(self) -> str:
-        if self.services.migration.dropped_at is not None:
-            return "Everything is cleaned up; q leaves"
-        return "The slot on the source keeps WAL until it is dropped: d drops it"
+        migration = self.services.migration
+        if migration.dropped_at is None:
+            return "The slot on the source keeps WAL until it is dropped: d cleans up"
+        if migration.publications or migration.identities:
+            return "Slots are gone; something of ours is left on the source: d tries again"
+        return "Everything is cleaned up; q leaves"
 
     def action_drop(self) -> None:
         migration = self.services.migration
-        if migration.dropped_at is not None or self.jobs.running:
+        is_clean = not migration.publications and not migration.identities
+        if (migration.dropped_at is not None and is_clean) or self.jobs.running:
             return
-        text = (
-            f"Removes the slot live_sync_{migration.subscription} on the source and the state in "
-            "_ts_live_sync on the target. After that the replication cannot be resumed. It does what "
-            "this command does:\n\n"
-            f"{self.services.drop_command()}"
-        )
-        modal = ConfirmNameModal("Clean up both servers?", text, name=migration.subscription, act="Drop")
-        self.app.push_screen(modal, self._drop)
+        self.notice(None)
+        self.start_job("plan", "looking at what is left", self.services.cleanup.plan, self._ask)
 
-    def _drop(self, confirmed: bool | None) -> None:
+    def _ask(self, plan: CleanupPlan | Failure) -> None:
+        if isinstance(plan, Failure):
+            self.notice(plan)
+            return
+        name = self.services.migration.subscription
+        modal = ConfirmNameModal("Clean up both servers?", cleanup_text(plan, name), name=name, act="Drop")
+        self.app.push_screen(modal, self._clean_up)
+
+    def _clean_up(self, confirmed: bool | None) -> None:
         if confirmed:
             self.notice(None)
-            self.start_job("drop", "cleaning up both servers", self._call_drop, self._dropped)
+            self.start_job("drop", "cleaning up both servers", self.services.cleanup.run, self._cleaned_up)
 
-    def _call_drop(self) -> bool | Failure:
-        return self.services.drop() or True
-
-    def _dropped(self, outcome: bool | Failure) -> None:
+    def _cleaned_up(self, outcome: CleanupOutcome | Failure) -> None:
         if isinstance(outcome, Failure):
             self.notice(outcome)
             return
-        self.remember(dropped_at=self.services.now())
+        if self.services.migration.dropped_at is None:
+            self.remember(dropped_at=self.services.now())
+        if outcome.refused:
+            said = "\n".join(f"{one.about}: {one.said}" for one in outcome.refused)
+            title = f"{plural(len(outcome.refused), 'statement')} refused while cleaning up"
+            self.notice(Failure(title, hint=said, side=Side.SOURCE))
         self._show()
         self.redraw_frame()
+
+
+def cleanup_text(plan: CleanupPlan, subscription: str) -> str:
+    """What a cleanup would do, in its order."""
+    to_run = [f"  {one.sql};" for one in plan.statements if not one.set_apart]
+    stays = [f"  {one.about}: {one.set_apart}" for one in plan.statements if one.set_apart]
+    return "\n".join(
+        [
+            "After this the replication cannot be resumed. In this order:",
+            "",
+            *(f"Source: drops the slot {slot}" for slot in plan.slots or ("(none is left)",)),
+            f"Target: removes the state of {subscription} in _ts_live_sync; rows stay",
+            *(["Source: runs", *to_run] if to_run else []),
+            *(["Stays as it is:", *stays] if stays else []),
+        ]
+    )

@@ -13,6 +13,7 @@ from enum import Enum
 
 from engine.catalog.hypertable_choice import HypertableChoice
 from engine.catalog.planned_identity import IdentityRecord
+from engine.catalog.publication_record import PublicationRecord
 from engine.catalog.table import TableName
 from engine.roles.planned import CreatedRole
 
@@ -167,6 +168,15 @@ class SavedMigration:
 
     identities: tuple[IdentityRecord, ...] = ()
     """Replica identities that were changed on the source, with what was set before."""
+
+    publications: tuple[PublicationRecord, ...] = ()
+    """Publications that were made or changed on the source, with what was there before."""
+
+    publishes_whole_schemas: bool = False
+    """Whether a schema of which every table is chosen is published as such, with what is made in it later."""
+
+    publishes_updates: bool = True
+    """Whether updates and deletes are published; otherwise inserts and truncates only."""
 
     cutover: CutoverRecord = CutoverRecord()
     dropped_at: datetime | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from typing import ClassVar
 
@@ -15,12 +15,22 @@ from textual.types import CSSPathType
 from textual.widget import Widget
 from textual.widgets import Button, Static
 
-from engine.errors import Failure
+from engine.errors import Failure, Side
 from engine.postsync.checklist import Checklist, ChecklistItem, Progress, Task
+from engine.script.planned import Script, ScriptStatement
 from screens.action_button import ActionButton
 from screens.fitted_table import Column, FittedTable
-from screens.format import cell, human_bytes, human_duration, plain, plural, visible_lines
+from screens.format import (
+    cell,
+    human_bytes,
+    human_duration,
+    human_whole_seconds,
+    plain,
+    plural,
+    visible_lines,
+)
 from screens.migration import Step
+from screens.modals.confirm import ConfirmModal
 from screens.modals.failure import failure_text
 from screens.modals.text import TextModal
 from screens.services import MigrationServices
@@ -34,7 +44,17 @@ views that have rows on the source, VALIDATE for the constraints that are valid 
 It reads the target only; replication goes on meanwhile. What fails does not keep the others from being done,
 and can be done again by itself with x. A materialized view shows the rows of the moment it was refreshed:
 refresh it again shortly before the cutover when that matters.
+
+s stops it: what is running is cancelled and waits again; what is done stays done. So does leaving the step
+or the wizard, which asks first. The statements are in post_sync.sql too, to be read or run by hand; what is
+edited there is not run from here.
 """
+
+_FILE_NAME = "post_sync.sql"
+_STOPPING = (
+    "Statements that are running are cancelled and leave nothing behind; their items wait. What is done "
+    "stays done. Replication goes on."
+)
 
 _DOING = {Task.ANALYZE: "analyze", Task.VALIDATE: "validate", Task.REFRESH: "refresh"}
 _WORDS = {
@@ -63,6 +83,19 @@ def checklist_line(checklist: Checklist) -> str:
     return f"{line}, {failed} failed" if failed else line
 
 
+def checklist_script(checklist: Checklist) -> Script:
+    """What is still to be done, to be read or run by hand."""
+    return Script(
+        _FILE_NAME,
+        "What is left to do on the target once all rows are there",
+        tuple(
+            ScriptStatement(f"{item.name}: {_DOING[item.task]}", item.statement)
+            for item in checklist.items
+            if not item.is_settled
+        ),
+    )
+
+
 class PostsyncScreen(WizardScreen):
     """Shows the list and works it off."""
 
@@ -87,6 +120,11 @@ class PostsyncScreen(WizardScreen):
         """Put here by the threads that do the work; the screen takes it at its next look."""
 
         self._failed: Failure | None = None
+        self._began_seconds = 0.0
+        self._settled_bytes_before = 0
+        self._item_began_seconds: dict[int, float] = {}
+        self._then: Callable[[], None] | None = None
+        """Where to go when the work has stopped."""
 
     def compose_body(self) -> Iterable[Widget]:
         yield Static("", id="says", markup=False)
@@ -112,7 +150,16 @@ class PostsyncScreen(WizardScreen):
         came = self._came
         if came is not None and came is not self._checklist:
             self._checklist = came
+            self._note_begun(came)
             self._show()
+        elif self._is_running:
+            # The times go on.
+            self._show()
+
+    def _note_begun(self, checklist: Checklist) -> None:
+        running = {item.number for item in checklist.items if item.progress is Progress.RUNNING}
+        now = self.services.monotonic_seconds()
+        self._item_began_seconds = {number: self._item_began_seconds.get(number, now) for number in running}
 
     @property
     def _list(self) -> FittedTable:
@@ -130,7 +177,14 @@ class PostsyncScreen(WizardScreen):
         if self.jobs.running:
             return
         self.notice(None)
-        self.start_job("plan", "looking at what is left to do", self.services.postsync.plan, self._planned)
+        self.start_job("plan", "looking at what is left to do", self._plan_and_write, self._planned)
+
+    def _plan_and_write(self) -> Checklist | Failure:
+        checklist = self.services.postsync.plan()
+        if isinstance(checklist, Failure):
+            return checklist
+        written = self.services.scripts.generate(Side.TARGET, checklist_script(checklist), over_edited=True)
+        return written if isinstance(written, Failure) else checklist
 
     def _planned(self, checklist: Checklist | Failure) -> None:
         self._failed = checklist if isinstance(checklist, Failure) else None
@@ -154,16 +208,36 @@ class PostsyncScreen(WizardScreen):
             says.update(plain(nothing, "$text-success"))
         else:
             tone = "$text-success" if checklist.is_settled else ""
-            says.update(plain(checklist_line(checklist), tone))
+            says.update(plain(checklist_line(checklist) + self._time_left(checklist), tone))
         self._list.display = bool(checklist and checklist.items)
         self._fill()
         self._draw_button()
         self.redraw_frame()
 
+    def _time_left(self, checklist: Checklist) -> str:
+        """By the bytes that were read since the work began; nothing while none were."""
+        if not self._is_running:
+            return (
+                f", {plural(self._to_do, 'statement')} would run; this is a dry run" if self._is_dry else ""
+            )
+        read_bytes = checklist.settled_bytes - self._settled_bytes_before
+        if read_bytes <= 0:
+            return ""
+        seconds = self.services.monotonic_seconds() - self._began_seconds
+        left_bytes = checklist.size_bytes - checklist.settled_bytes
+        return f", {human_duration(left_bytes * seconds / read_bytes)} left"
+
+    @property
+    def _to_do(self) -> int:
+        return 0 if self._checklist is None else sum(not item.is_settled for item in self._checklist.items)
+
+    @property
+    def _is_dry(self) -> bool:
+        return self.services.dry_run and self._to_do > 0
+
     def _draw_button(self) -> None:
-        checklist = self._checklist
         button = self.query_one("#all", ActionButton)
-        left = 0 if checklist is None else sum(not item.is_settled for item in checklist.items)
+        left = self._to_do
         self.query_one("#act-row").display = bool(left)
         button.say(f"Do {plural(left, 'item')}")
         button.turn_off(self._is_running or self.services.dry_run)
@@ -190,6 +264,9 @@ class PostsyncScreen(WizardScreen):
     def _cells(self, item: ChecklistItem) -> dict[str, Text]:
         word, tone = _WORDS[item.progress]
         took = human_duration(item.seconds) if item.seconds else ""
+        began = self._item_began_seconds.get(item.number)
+        if item.progress is Progress.RUNNING and began is not None:
+            took = human_whole_seconds(self.services.monotonic_seconds() - began)
         return {
             "state": cell(word, self.tone(tone)),
             "task": cell(_DOING[item.task]),
@@ -250,6 +327,12 @@ class PostsyncScreen(WizardScreen):
         if self._checklist is None:
             return
         self.notice(None)
+        self._began_seconds = self.services.monotonic_seconds()
+        self._settled_bytes_before = self._checklist.settled_bytes - sum(
+            item.size_bytes
+            for item in self._checklist.items
+            if item.number in (chosen or ()) and item.is_settled
+        )
         run = partial(self.services.postsync.run, self._checklist, chosen, self._progressed)
         self.start_job("run", "working off the list", run, self._ran)
         self._draw_button()
@@ -267,7 +350,48 @@ class PostsyncScreen(WizardScreen):
         else:
             self._came = checklist
         self.poll()
+        self._item_began_seconds = {}
         self._show()
+        then, self._then = self._then, None
+        if then is not None:
+            then()
+
+    # Leaving while it runs.
+
+    def action_back(self) -> None:
+        self._leave_by(super().action_back)
+
+    def action_leave(self) -> None:
+        self._leave_by(super().action_leave)
+
+    def _go_to(self, step: Step | None) -> None:
+        go = partial(super()._go_to, step)
+        if step is None or step is self.STEP:
+            return
+        self._leave_by(go)
+
+    def _leave_by(self, go: Callable[[], None]) -> None:
+        if not self._is_running:
+            go()
+            return
+        modal = ConfirmModal(
+            "Stop working the list off?", _STOPPING, act="Stop and leave", keep="Go on with it"
+        )
+        self.app.push_screen(modal, partial(self._stop_and_leave, go))
+
+    def _stop_and_leave(self, go: Callable[[], None], confirmed: bool | None) -> None:
+        if not confirmed:
+            return
+        if not self._is_running:
+            go()
+            return
+        self._then = go
+        self.services.postsync.stop()
+
+    def on_unmount(self) -> None:
+        # The terminal is gone, or the program was told to end: nobody could be asked.
+        if self._is_running:
+            self.services.postsync.stop()
 
     # The gate.
 
@@ -279,7 +403,6 @@ class PostsyncScreen(WizardScreen):
     def next_hint(self) -> str:
         if self._failed is not None:
             return "Next goes on to Cutover without it; e says why"
-        left = 0 if self._checklist is None else sum(not item.is_settled for item in self._checklist.items)
-        if left:
-            return f"{plural(left, 'item')} not done; Next goes on to Cutover without"
+        if self._to_do:
+            return f"{plural(self._to_do, 'item')} not done; Next goes on to Cutover without"
         return super().next_hint()

@@ -1,108 +1,96 @@
-"""Step 6: what the source publishes, and how updates and deletes name their row."""
+"""The step Publication: what the source publishes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from textual import on
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
+from textual.content import Content
 from textual.types import CSSPathType
 from textual.widget import Widget
-from textual.widgets import Button, Input, Static
+from textual.widgets import Input, Static
 
-from engine.catalog.planned import PlannedStatement, PublicationPlan
-from engine.errors import Failure
-from screens.action_button import ActionButton
-from screens.fitted_table import Column, FittedTable
-from screens.format import cell, plain, plural
+from engine.catalog.planned import PublicationOffers, PublicationReview
+from engine.errors import Failure, Side
+from engine.script.planned import Outcome, Script, ScriptResult, ScriptStatement, StatementResult
+from screens.format import plain, plural, visible
 from screens.migration import Step
-from screens.modals.text import TextModal
+from screens.modals.publications import PublicationsModal
+from screens.script_step import ScriptScreen
 from screens.services import MigrationServices
-from screens.wizard import WizardScreen
+from screens.step_services.publication import FILE_NAME
 
 _HELP = """
-The source publishes changes of the tables in a publication. This step compares the publication with the
-chosen tables and shows every statement that is needed on the source, each with its reason; enter on one
-shows it in full. Apply runs them in order.
+The source publishes changes of the tables in a publication. This step compares the one that is named with the
+chosen tables and shows every statement that is needed, each with its reason; i opens the file in your editor,
+x runs what is in it on the source. Column lists and row filters that are there stay.
 
-A table without a primary key needs a replica identity, or its updates and deletes would fail on the
-source as soon as it is published. To undo: DROP PUBLICATION …, and ALTER TABLE … REPLICA IDENTITY DEFAULT.
+o offers the publications that the source has. s publishes a schema as such when every table of it is chosen,
+also what is made in it later. k publishes inserts and truncates only, for tables that nobody updates. Never
+is a publication made FOR ALL TABLES.
+
+What was there before is remembered first: u drops the publication that was made here, and gives one that was
+there before back what it had; so does the cleanup at the end.
 """
 
-
-_COLUMNS = (Column("#", "number", width=3, right=True), Column("Statement on the source", "sql", weight=1))
-
-
-def plan_script(plan: PublicationPlan) -> str:
-    """All statements with their reasons as comments, to run by hand."""
-    return "\n\n".join(f"-- {statement.why}\n{_ended(statement.sql)}" for statement in plan.statements) + "\n"
+_SHOWN_SLOTS = 3
 
 
-def _ended(sql: str) -> str:
-    return sql if sql.rstrip().endswith(";") else f"{sql};"
-
-
-class PublicationScreen(WizardScreen):
-    """Shows the plan and applies it."""
+class PublicationScreen(ScriptScreen[PublicationReview]):
+    """Makes a publication what was chosen."""
 
     STEP = Step.PUBLICATION
     QUESTION = "What has to change on the source so that it publishes the chosen tables?"
     HELP_TEXT = _HELP
-    CSS_PATH: ClassVar[CSSPathType | None] = ["wizard.tcss", "publication.tcss"]
+    SIDE: ClassVar[Side] = Side.SOURCE
+    PLANNING: ClassVar[str] = "comparing with the source's publication"
+    CAN_UNDO: ClassVar[bool] = True
+    CSS_PATH: ClassVar[CSSPathType | None] = ["wizard.tcss", "script_step.tcss", "publication.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("v", "view", "View", id="publication.view", tooltip="Read the marked statement in full."),
-        Binding("w", "write", "Write", id="publication.write", tooltip="Write all statements to a file."),
-        Binding("r", "plan", "Look again", id="publication.plan", tooltip="Compare with the source again."),
+        Binding("o", "offers", "Others", id="publication.offers", tooltip="Publications that are there."),
         Binding(
-            "e", "error_details", "Error", id="publication.error", show=False, tooltip="Details of the error."
+            "s",
+            "schemas",
+            "Schemas",
+            id="publication.schemas",
+            show=False,
+            tooltip="Whole schemas or tables.",
+        ),
+        Binding(
+            "k", "kinds", "Kinds", id="publication.kinds", show=False, tooltip="All changes or inserts only."
         ),
     ]
 
     def __init__(self, services: MigrationServices) -> None:
         super().__init__(services)
-        self._plan: PublicationPlan | None = None
-        self._applied_count = 0
+        self._is_refused = False
 
-    def compose_body(self) -> Iterable[Widget]:
+    def compose_head(self) -> Iterable[Widget]:
         with Horizontal(classes="row"):
             yield Static("Publication", classes="label", markup=False)
             name = Input(value=self._first_name(), id="publication", compact=True)
             name.cursor_blink = False
             yield name
-        yield Static("", id="says", markup=False)
-        yield FittedTable(_COLUMNS, id="statements")
-        yield Static("", id="why", markup=False)
-        with Horizontal(id="apply-row", classes="row"):
-            yield ActionButton("Apply on the source", id="apply", classes="-act")
+        yield Static("", id="choices", classes="quiet", markup=False)
 
     def _first_name(self) -> str:
         migration = self.services.migration
         return migration.publication or f"livesync_{migration.subscription}"
 
-    def opened(self) -> None:
-        self._show()
-        self._statements.focus()
-        self.action_plan()
-
-    def resized(self) -> None:
-        if self._statements.fit():
-            self._show()
-
-    @property
-    def _statements(self) -> FittedTable:
-        return self.query_one("#statements", FittedTable)
+    # Choosing.
 
     @on(Input.Changed, "#publication")
     def _renamed(self) -> None:
-        if self._plan is not None and self._plan.publication != self._typed_name():
-            self._plan = None
+        if self.planned is not None and self.planned.plan.publication != self._typed_name():
+            self.planned, self._files, self._results = None, (), ()
             self._show()
 
     @on(Input.Submitted, "#publication")
     def _name_given(self) -> None:
+        self.query_one("#statements").focus()
         self.action_plan()
 
     def _typed_name(self) -> str:
@@ -113,107 +101,143 @@ class PublicationScreen(WizardScreen):
         if self.jobs.running or not name:
             self.redraw_frame()
             return
-        self.notice(None)
         self.remember(publication=name)
-        self.start_job(
-            "plan", "comparing with the source's publication", self.services.plan_publication, self._planned
+        self._draw_choices()
+        super().action_plan()
+
+    def _draw_choices(self) -> None:
+        migration = self.services.migration
+        schemas = "whole schemas" if migration.publishes_whole_schemas else "the chosen tables"
+        kinds = "all changes" if migration.publishes_updates else "inserts and truncates only"
+        self.query_one("#choices", Static).update(f"s: {schemas}   k: {kinds}")
+
+    def action_schemas(self) -> None:
+        if not self.jobs.running:
+            self.remember(publishes_whole_schemas=not self.services.migration.publishes_whole_schemas)
+            self.action_plan()
+
+    def action_kinds(self) -> None:
+        if not self.jobs.running:
+            self.remember(publishes_updates=not self.services.migration.publishes_updates)
+            self.action_plan()
+
+    def action_offers(self) -> None:
+        if not self.jobs.running:
+            self.notice(None)
+            self.start_job(
+                "offers", "reading the source's publications", self.services.publication.offers, self._offer
+            )
+
+    def _offer(self, offers: PublicationOffers | Failure) -> None:
+        if isinstance(offers, Failure):
+            self.notice(offers)
+        elif not offers.offers:
+            self.notify("The source has no publication yet.", markup=False)
+        else:
+            self.app.push_screen(PublicationsModal(offers, self._typed_name()), self._chosen)
+
+    def _chosen(self, name: str | None) -> None:
+        if name is not None:
+            self.query_one("#publication", Input).value = name
+            self.action_plan()
+
+    def _says(self) -> list[Content]:
+        failed = self._failed
+        self.query_one("#says").set_class(failed is not None, "-failed")
+        if failed is None:
+            return super()._says()
+        # The line beside the buttons has no room for what is in the way.
+        lines = [plain(f"✗ {failed.title}.", "$text-error")]
+        lines += [plain(part) for part in (failed.detail, failed.hint) if part]
+        return lines
+
+    # What the frame asks for.
+
+    def make_plan(self) -> PublicationReview | Failure:
+        planned = self.services.publication.plan()
+        self._is_refused = isinstance(planned, Failure)
+        return planned
+
+    def planning_failed(self, failure: Failure) -> None:
+        # A script of another choice must not be run. One that cannot be read may be edited.
+        if self._is_refused:
+            self.planned, self._files = None, ()
+
+    def scripts_of(self, planned: PublicationReview) -> tuple[Script, ...]:
+        plan = planned.plan
+        rights = tuple(
+            ScriptStatement(right.what, right.statement, "somebody who may has to run it; then look again")
+            for right in plan.missing_rights
+        )
+        statements = tuple(ScriptStatement(one.why, one.sql) for one in plan.statements)
+        return (
+            Script(
+                FILE_NAME,
+                f"Publication {plan.publication} of the chosen tables",
+                (*rights, *statements),
+                notes=_notes(planned),
+            ),
         )
 
-    def _planned(self, plan: PublicationPlan | Failure) -> None:
-        if isinstance(plan, Failure):
-            self.notice(plan)
-            return
-        self._plan = plan
-        self._show()
-        if plan.statements:
-            self._statements.focus()
-        if self.services.dry_run:
-            self.action_write()
+    def nothing_to_do(self) -> str:
+        tables = plural(len(self.services.migration.tables), "chosen table")
+        if not self.services.migration.publishes_updates:
+            return f"The source publishes inserts and truncates of the {tables}."
+        return f"The source publishes the {tables}."
 
-    def _show(self) -> None:
-        plan = self._plan
-        rows = self._statements
-        rows.fit()
-        rows.clear()
-        for number, statement in enumerate(plan.statements if plan else (), 1):
-            rows.add(str(number), {"number": cell(str(number), right=True), "sql": cell(statement.sql)})
-        waiting = plan is not None and bool(plan.statements)
-        rows.display = waiting
-        self.query_one("#apply-row").display = waiting
-        self.query_one("#why").display = waiting
-        says = self.query_one("#says", Static)
-        if plan is None:
-            says.update("")
-        elif plan.statements:
-            says.update(
-                plain(f"{plural(len(plan.statements), 'statement')} to run, nothing has been run yet:")
-            )
-        else:
-            done = f" {plural(self._applied_count, 'statement')} applied." if self._applied_count else ""
-            tables = plural(len(self.services.migration.tables), "chosen table")
-            says.update(plain(f"✓ The source publishes the {tables}.{done}", "$text-success"))
-        self._say_why()
-        self.redraw_frame()
+    def run_file(self, name: str) -> ScriptResult | Failure:
+        return self.services.publication.apply()
 
-    def _marked(self) -> PlannedStatement | None:
-        rows = self._statements
-        if self._plan is None or not rows.row_count:
-            return None
-        return self._plan.statements[rows.cursor_row]
+    def drops_edits_after(self, results: Sequence[StatementResult]) -> bool:
+        return all(result.outcome is not Outcome.REFUSED for result in results)
 
-    def _say_why(self) -> None:
-        statement = self._marked()
-        text = "" if statement is None else f"Why: {statement.why}"
-        self.query_one("#why", Static).update(plain(text, "dim"))
+    def undo_script(self) -> Script | Failure:
+        return self.services.publication.plan_undo()
 
-    def on_data_table_row_highlighted(self) -> None:
-        self._say_why()
+    def run_undo(self, script: Script) -> ScriptResult | Failure:
+        return self.services.publication.undo()
 
-    def on_data_table_row_selected(self) -> None:
-        self.action_view()
+    def undone(self, results: Sequence[StatementResult]) -> None:
+        refused = [result for result in results if result.outcome is Outcome.REFUSED]
+        if refused:
+            said = "\n".join(f"{result.about}: {result.said}" for result in refused)
+            title = f"{plural(len(refused), 'statement')} refused while taking it back"
+            self.notice(Failure(title, hint=said, side=Side.SOURCE))
 
-    def action_view(self) -> None:
-        statement = self._marked()
-        if statement is not None:
-            text = f"{_ended(statement.sql)}\n\nWhy\n{statement.why}"
-            self.app.push_screen(TextModal("Statement on the source", text, "statement.sql", self.copy))
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        # A publication is made whole; who wants another one edits the file.
+        if action == "leave_out":
+            return False
+        return super().check_action(action, parameters)
 
-    def action_write(self) -> None:
-        if self._plan is None or not self._plan.statements:
-            return
-        written = self.services.write_file("publication.sql", plan_script(self._plan))
-        if isinstance(written, Failure):
-            self.notice(written)
-        else:
-            self.notify(f"Written to {written}", markup=False)
-
-    def copy_text(self) -> tuple[str, str] | None:
-        if self._plan is None or not self._plan.statements:
-            return None
-        return "publication.sql", plan_script(self._plan)
-
-    @on(Button.Pressed, "#apply")
-    def _apply(self) -> None:
-        if self._plan is None or self.jobs.running or self.services.dry_run:
-            return
-        self.notice(None)
-        self.start_job("apply", "changing the source", partial(self._run, self._plan), self._applied)
-
-    def _run(self, plan: PublicationPlan) -> int | Failure:
-        return self.services.apply_publication(plan) or len(plan.statements)
-
-    def _applied(self, outcome: int | Failure) -> None:
-        if isinstance(outcome, Failure):
-            self.notice(outcome)
-            return
-        self._applied_count = outcome
-        self.action_plan()
+    # The gate.
 
     def next_blocked(self) -> str | None:
         if not self._typed_name():
             return "the publication needs a name"
-        if self._plan is None:
+        if self.services.dry_run and (self.planned is not None or self._failed is not None):
+            return None
+        if self._failed is not None:
+            return "the publication cannot be made like this; r looks again"
+        if self.planned is None:
             return "the source has not been compared; r compares"
-        if self._plan.statements and not self.services.dry_run:
-            return f"{plural(len(self._plan.statements), 'statement')} not applied on the source yet"
+        if self.planned.plan.statements:
+            return f"{plural(len(self.planned.plan.statements), 'statement')} not applied on the source yet"
         return None
+
+
+def _notes(review: PublicationReview) -> tuple[str, ...]:
+    plan = review.plan
+    notes = list(plan.notes)
+    if review.whole_schemas_asked and not review.schemas:
+        notes.insert(
+            0, "No schema is chosen whole, or the source is older than PostgreSQL 15: tables are listed"
+        )
+    if review.inserts_only:
+        notes.insert(0, "Updates and deletes will not reach the target")
+    if plan.statements and not plan.is_new and review.other_slots:
+        named = ", ".join(map(visible, review.other_slots[:_SHOWN_SLOTS]))
+        more = len(review.other_slots) - _SHOWN_SLOTS
+        named += f" and {more} more" if more > 0 else ""
+        notes.insert(0, f"It is there already; who reads the slots {named} may get what it is changed into")
+    return tuple(notes)

@@ -42,19 +42,15 @@ def report_text(migration: SavedMigration, drop_command: str) -> str:
         *(f"  {visible(str(name))}" for name in migration.tables),
         "",
     ]
+    remains = [*_remains_on_source(migration), *role]
     if migration.dropped_at is not None:
-        lines += [
-            f"Cleaned up     {human_moment(migration.dropped_at)}: slots and our state are gone",
-            "What remains",
-            f"  source  publication {visible(migration.publication)}, and replica identities that were set",
-            *role,
-        ]
+        lines.append(f"Cleaned up     {human_moment(migration.dropped_at)}: slots and our state are gone")
+        lines += ["What remains", *remains] if remains else ["Nothing of ours remains on the source."]
     else:
         lines += [
             "What remains",
             f"  source  slot live_sync_{migration.subscription}: it keeps WAL until it is dropped",
-            f"  source  publication {visible(migration.publication)}, and replica identities that were set",
-            *role,
+            *remains,
             "  target  schema _ts_live_sync, our state",
             "When the application runs well on the target:",
             f"  {visible(drop_command)}",
@@ -69,6 +65,21 @@ class EngineLeft(Enum):
     STOPPED = "stopped"
     NOT_IN_TIME = "not in time"
     RUNS_ON = "runs on"
+
+
+def _remains_on_source(migration: SavedMigration) -> list[str]:
+    """What was done to publications and replica identities and is not taken back."""
+    lines = [
+        f"  source  publication {visible(record.name)}, "
+        + ("made for this migration" if record.is_ours else "changed from what it was")
+        for record in migration.publications
+    ]
+    if migration.identities:
+        lines.append(
+            f"  source  {plural(len(migration.identities), 'replica identity', 'replica identities')} "
+            "that may differ from before"
+        )
+    return lines
 
 
 def leaving_text(migration: SavedMigration, retained_wal_bytes: int | None, *, runs_on: bool) -> str:

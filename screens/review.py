@@ -26,8 +26,8 @@ so far are the ones applied in the steps Schema and Publication.
 The subscription's name identifies this migration on both servers. The number of workers is how many
 tables are copied at the same time; each needs a connection and a replication slot on the source.
 
-To undo after starting: `livesync-tui drop` removes slots, state and publication; rows copied into the
-target stay there.
+To undo after starting: `livesync-tui drop` removes slots and state; rows copied into the target stay there.
+The cleanup at the end also takes back what was done to publications and replica identities.
 
 In a dry run there is no Start: the script of all steps is written into one file, whose path is printed when
 the wizard ends. Owners and privileges of objects that the target does not have yet are not in it: they are

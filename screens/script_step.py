@@ -24,7 +24,14 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.errors import Failure, Side
-from engine.script.planned import Outcome, Script, ScriptResult, ScriptStatement, StatementResult
+from engine.script.planned import (
+    Outcome,
+    Script,
+    ScriptResult,
+    ScriptStatement,
+    StatementResult,
+    one_line,
+)
 from screens.fitted_table import Column, FittedTable
 from screens.format import cell, human_milliseconds, plain, plural, visible, visible_lines
 from screens.generated import GeneratedFile
@@ -36,6 +43,9 @@ from screens.wizard import WizardScreen
 PlanT = TypeVar("PlanT")
 
 LEFT_OUT = "left out by you"
+
+_MOST_NOTES = 3
+"""More would leave no room for the list."""
 
 _WORDS = {
     "run": ("○ to run", ""),
@@ -99,10 +109,10 @@ def script_lines(planned: PlannedFile, results: Sequence[StatementResult]) -> li
         results: Of the last run.
     """
     name = planned.script.file_name
-    last = {result.about: result for result in results}
+    last = {one_line(result.about): result for result in results}
     lines = []
     for statement in planned.file.statements:
-        result = last.get(statement.about)
+        result = last.get(one_line(statement.about))
         refused = result is not None and result.outcome is Outcome.REFUSED
         lines.append(ScriptLine(name, "refused" if refused else "run", statement, result))
     for statement in planned.script.set_apart:
@@ -198,6 +208,18 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
 
     def applied(self, results: Sequence[StatementResult]) -> None:
         """Statements were run; a plan of what is left follows."""
+
+    def nothing_to_do(self) -> str:
+        """What is said when the plan is empty."""
+        return f"Nothing to do on the {self.SIDE.value}."
+
+    def explain(self, statement: ScriptStatement) -> Sequence[str]:
+        """What there is to say about a statement, below its text."""
+        return ()
+
+    def drops_edits_after(self, results: Sequence[StatementResult]) -> bool:
+        """Whether an edited file has served its purpose, so that what is left is planned anew."""
+        return False
 
     def undo_script(self) -> Script | Failure | None:
         """What takes back what this step did; None: nothing can be. Runs on a job's thread."""
@@ -339,6 +361,7 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
         says.update(Content("\n").join(self._says()))
         self._fill()
         self.redraw_frame()
+        self.refresh_bindings()
 
     def _says(self) -> list[Content]:
         lines: list[Content] = []
@@ -359,7 +382,7 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
         elif count:
             lines.append(plain(f"{plural(count, 'statement')} to run on the {side}; x runs them."))
         else:
-            lines.append(plain(f"✓ Nothing to do on the {side}.", "$text-success"))
+            lines.append(plain(f"✓ {self.nothing_to_do()}", "$text-success"))
         for planned in self._files:
             if planned.file.is_edited:
                 name = planned.script.file_name
@@ -368,7 +391,10 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
                         f"{name} was edited by you: it is what x runs. d drops your edits.", "$text-warning"
                     )
                 )
-            lines += [plain(f"! {note}", "$text-warning") for note in planned.script.notes]
+            notes = planned.script.notes
+            lines += [plain(f"! {note}", "$text-warning") for note in notes[:_MOST_NOTES]]
+            if len(notes) > _MOST_NOTES:
+                lines.append(plain(f"! and {len(notes) - _MOST_NOTES} more; v reads them", "$text-warning"))
         return lines
 
     def _fill(self) -> None:
@@ -422,6 +448,7 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
             parts.append(Text(visible_lines(f"{line.statement.sql};")))
         else:
             parts.append(Text("It is as it should be.", style=self.tone("good")))
+        parts += [Text(visible(said)) for said in self.explain(line.statement)]
         self._draw_detail(Group(*parts))
 
     def _draw_detail(self, detail: Group) -> None:
@@ -581,7 +608,7 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
         self._results = results
         self.applied(results)
         self._show()
-        self._plan(over_edited=False)
+        self._plan(over_edited=self.drops_edits_after(results))
 
     # Undoing.
 
@@ -592,12 +619,18 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
     def _ask_undo(self, script: Script | Failure | None) -> None:
         if isinstance(script, Failure):
             self.notice(script)
+        elif script is not None and script.set_apart and not script.to_run:
+            reasons = "\n".join(one.set_apart for one in script.set_apart)
+            self.notice(Failure("Nothing can be undone now", hint=reasons, side=self.SIDE))
         elif script is None or not script.to_run:
             self.notify("There is nothing to undo.", markup=False)
         elif self.services.dry_run:
             self.notify("This is a dry run; nothing was done that could be undone.", markup=False)
         else:
-            text = "\n".join(f"{statement.sql};" for statement in script.to_run)
+            text = "\n".join(
+                [f"{statement.sql};" for statement in script.to_run]
+                + [f"\nStays: {one.about}: {one.set_apart}" for one in script.set_apart]
+            )
             modal = ConfirmModal(f"Undo on the {self.SIDE.value}?", text, act="Undo")
             self.app.push_screen(modal, partial(self._undo, script))
 

@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from engine.catalog.planned import PublicationPlan
 from engine.checks.finding import Finding
 from engine.checks.report import CheckReport, ServerStart
 from engine.connection.fields import ConnectionFields
@@ -31,9 +30,11 @@ from engine.schema.script import SchemaLook, SchemaScript, ScriptOutcome
 from engine.script.planned import StatementResult
 from engine.view import EngineView
 from screens.migration import SavedMigration
+from screens.step_services.cleanup import CleanupServices
 from screens.step_services.host import HostServices
 from screens.step_services.identity import IdentityServices
 from screens.step_services.postsync import PostsyncServices
+from screens.step_services.publication import PublicationServices
 from screens.step_services.rights import RightsServices
 from screens.step_services.roles import RoleServices
 from screens.step_services.scripts import ScriptServices
@@ -71,6 +72,14 @@ class MigrationServices(Protocol):
     @property
     def identity(self) -> IdentityServices:
         """For the step Identity."""
+
+    @property
+    def publication(self) -> PublicationServices:
+        """For the step Publication."""
+
+    @property
+    def cleanup(self) -> CleanupServices:
+        """For the step Done."""
 
     @property
     def rights(self) -> RightsServices:
@@ -178,12 +187,6 @@ class MigrationServices(Protocol):
         The engine of the migration's subscription builds these once rows are there.
         """
 
-    def plan_publication(self) -> PublicationPlan | Failure:
-        """What has to change on the source so that the chosen tables are published (blocking)."""
-
-    def apply_publication(self, plan: PublicationPlan) -> Failure | None:
-        """Run the planned statements (blocking)."""
-
     @property
     def engine(self) -> EngineView | None:
         """The running engine, or None before :meth:`start_engine`."""
@@ -217,6 +220,3 @@ class MigrationServices(Protocol):
 
     def drop_command(self) -> str:
         """The command that removes what is left on the servers."""
-
-    def drop(self) -> Failure | None:
-        """Remove the slots and our state from the servers (blocking)."""

@@ -44,7 +44,7 @@ def loaded_by(code: str) -> set[str]:
         (
             "import engine.catalog.planned, engine.catalog.schema_tables, engine.catalog.hypertable,"
             " engine.catalog.table_map_review, engine.catalog.table_map_edit, engine.catalog.table_list,"
-            " engine.catalog.hypertable_choice",
+            " engine.catalog.hypertable_choice, engine.catalog.publication_record",
             {"psycopg", "textual"},
         ),
         ("import engine.checks.finding, engine.providers.load", {"psycopg", "textual"}),

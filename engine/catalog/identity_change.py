@@ -7,7 +7,7 @@ names rows too.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import psycopg
@@ -20,10 +20,12 @@ from engine.catalog.planned_identity import (
     IdentityRecord,
     IdentityResult,
     IdentitySetting,
+    IdentityUndo,
     LockHolder,
 )
 from engine.catalog.replica_identity import identity_statement, reachable
 from engine.catalog.table import ReplicaIdentity, TableName, quote_identifier
+from engine.catalog.user_schema import in_user_schemas
 from engine.connection.explain import explain, is_connection_loss
 from engine.connection.session import Session
 from engine.errors import Failure, Retry, Side
@@ -43,6 +45,17 @@ select n.nspname::text as schema_name, c.relname::text as table_name, c.relrepli
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  where c.oid = %s::int8::oid and c.relkind in ('r', 'p')
 """
+
+_ALL_SETTINGS = in_user_schemas("""
+select c.oid::int8, n.nspname::text as schema_name, c.relname::text as table_name,
+       c.relreplident::text as letter,
+       (select x.relname::text from pg_catalog.pg_index i
+          join pg_catalog.pg_class x on x.oid = i.indexrelid
+         where i.indrelid = c.oid and i.indisreplident and i.indisvalid) as index
+  from pg_catalog.pg_class c
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+ where c.relkind in ('r', 'p') and c.relpersistence = 'p' and {user_schema}
+""")
 
 _PUBLISHES_UPDATES = """
 with own as (
@@ -124,6 +137,41 @@ def apply_identities(
     return tuple(results)
 
 
+def read_identity_settings(session: Session) -> Mapping[int, tuple[TableName, IdentitySetting]]:
+    """The replica identity of every table of the user's, by oid.
+
+    Args:
+        session: On the source.
+
+    Raises:
+        EngineError: The source could not be read.
+    """
+    try:
+        rows = session.execute(_ALL_SETTINGS.encode()).fetchall()
+    except psycopg.Error as error:
+        raise explain(error, Side.SOURCE, "reading replica identities") from None
+    return {
+        int(str(oid)): (
+            TableName(str(schema), str(table)),
+            IdentitySetting(ReplicaIdentity(letter), None if index is None else str(index)),
+        )
+        for oid, schema, table, letter, index in rows
+    }
+
+
+def changed_identities(
+    session: Session,
+    before: Mapping[int, tuple[TableName, IdentitySetting]],
+    after: Mapping[int, tuple[TableName, IdentitySetting]],
+) -> tuple[IdentityRecord, ...]:
+    """What undoes the difference between two readings of :func:`read_identity_settings`."""
+    return tuple(
+        IdentityRecord(oid, name, before[oid][1], setting, identity_statement(session, name, before[oid][1]))
+        for oid, (name, setting) in after.items()
+        if oid in before and before[oid][1] != setting
+    )
+
+
 def undo_identities(
     session: Session,
     records: Iterable[IdentityRecord],
@@ -155,28 +203,62 @@ def undo_identities(
     return tuple(results)
 
 
-def _undo(session: Session, record: IdentityRecord, lock_timeout_seconds: float) -> IdentityResult:
+def preview_undo(
+    session: Session, records: Iterable[IdentityRecord], *, without: Collection[str] = ()
+) -> tuple[IdentityUndo, ...]:
+    """What :func:`undo_identities` would do now, in its order; changes nothing.
+
+    Args:
+        session: On the source.
+        records: What was remembered.
+        without: Publications that are gone by then, unquoted.
+
+    Returns:
+        Nothing about relations that are as they were, or are gone.
+
+    Raises:
+        EngineError: The source could not be read.
+    """
+    found = (_undo_of(session, record, without) for record in reversed(tuple(records)))
+    return tuple(undo for undo in found if undo is not None)
+
+
+def _undo_of(session: Session, record: IdentityRecord, without: Collection[str] = ()) -> IdentityUndo | None:
+    """What has to be done; None when nothing."""
     try:
         found = _read_setting(session, record.oid)
         publications = [] if found is None else _publications_of_updates(session, record.oid)
     except psycopg.Error as error:
         raise explain(error, Side.SOURCE, "reading replica identities") from None
-    if found is None:
-        # Whoever dropped it took its identity along.
-        return IdentityResult(record.relation, record.undo_sql, IdentityOutcome.ALREADY_THERE)
-    if publications and not _names_rows(found, record.before):
-        named = ", ".join(map(quote_identifier, publications))
+    # Whoever dropped it took its identity along.
+    if found is None or found.setting == reachable(record.before):
+        return None
+    undo = IdentityUndo(found.name, identity_statement(session, found.name, record.before))
+    if found.setting != record.after:
+        return replace(undo, left=_changed_by_others(found.name, found))
+    publishing = [name for name in publications if name not in without]
+    if publishing and not _names_rows(found, record.before):
+        named = ", ".join(map(quote_identifier, publishing))
         failure = Failure(
             f"{found.name} is still published by {named}, and {record.before} would make its updates fail",
             hint="Drop the publication or take the table out of it, then undo again",
             side=Side.SOURCE,
         )
-        return IdentityResult(found.name, record.undo_sql, IdentityOutcome.LEFT, failure)
+        return replace(undo, left=failure)
+    return undo
+
+
+def _undo(session: Session, record: IdentityRecord, lock_timeout_seconds: float) -> IdentityResult:
+    undo = _undo_of(session, record)
+    if undo is None:
+        return IdentityResult(record.relation, record.undo_sql, IdentityOutcome.ALREADY_THERE)
+    if undo.left is not None:
+        return IdentityResult(undo.relation, undo.sql, IdentityOutcome.LEFT, undo.left)
     return _change(
         session,
         record.oid,
-        found.name,
-        identity_statement(session, found.name, record.before),
+        undo.relation,
+        undo.sql,
         expected=record.after,
         wanted=reachable(record.before),
         lock_timeout_seconds=lock_timeout_seconds,

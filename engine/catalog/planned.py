@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.catalog.planned_identity import IdentityRecord, MissingRight
+from engine.catalog.planned_identity import MissingRight
 from engine.catalog.table import TableName
 
 
@@ -16,9 +16,6 @@ class PlannedStatement:
     """Complete, identifiers quoted, without a trailing semicolon."""
 
     why: str
-    identity: IdentityRecord | None = None
-    """Of a statement that sets a replica identity: what undoes it. Store it before the plan is applied."""
-
     locks: tuple[TableName, ...] = ()
     """Tables that it has to lock."""
 
@@ -34,15 +31,27 @@ class PublicationPlan:
     """Empty when the publication is as it should be."""
 
     notes: tuple[str, ...] = ()
-    """What stays as it is and a person should know: column lists and row filters."""
+    """What a person should know: column lists and row filters that stay, what comes with whole schemas."""
 
     missing_rights: tuple[MissingRight, ...] = ()
     """Why PostgreSQL would refuse statements of this plan to the session's role."""
 
-    @property
-    def identities(self) -> tuple[IdentityRecord, ...]:
-        """What undoes the replica identities that the statements set."""
-        return tuple(statement.identity for statement in self.statements if statement.identity is not None)
+    is_new: bool = True
+    """Whether there is no publication of that name yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationReview:
+    """A plan, and what else there is to know before it is applied."""
+
+    plan: PublicationPlan
+    schemas: tuple[str, ...]
+    """Schemas that are planned whole."""
+
+    whole_schemas_asked: bool
+    inserts_only: bool
+    other_slots: tuple[str, ...]
+    """Replication slots of the database that are not ours; they may read any publication."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,11 @@ class IdentityProposal:
     """What undoes it; see :func:`remember`."""
 
     @property
+    def about(self) -> str:
+        """What is set for which reason; no two proposals of a plan have the same."""
+        return f"{self.relation}: {self.missing}"
+
+    @property
     def is_partition(self) -> bool:
         """Whether it is for a partition of the chosen table."""
         return self.relation != self.table
@@ -215,6 +220,20 @@ class LockHolder:
             known.append(f"for {self.transaction_seconds:.0f} s")
         described = ", ".join(part for part in known if part)
         return f"pid {self.pid} ({described})" if described else f"pid {self.pid}"
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityUndo:
+    """What putting one identity back would do."""
+
+    relation: TableName
+    """By its name now."""
+
+    sql: str
+    """Complete, identifiers quoted, without a trailing semicolon."""
+
+    left: Failure | None = None
+    """Why it stays as it is."""
 
 
 class IdentityOutcome(Enum):

@@ -40,10 +40,6 @@ def offer_publications(session: Session, tables: Collection[TableName]) -> Publi
         EngineError: The source could not be read.
     """
     trees = read_table_trees(session, frozenset(tables))
-    try:
-        slots = session.execute(_OTHER_SLOTS).fetchall()
-    except psycopg.Error as error:
-        raise explain(error, Side.SOURCE, "reading the replication slots") from None
     offers = [_offer(publication, trees) for publication in read_publications(session)]
     offers.sort(
         key=lambda offer: (
@@ -53,7 +49,22 @@ def offer_publications(session: Session, tables: Collection[TableName]) -> Publi
             offer.name,
         )
     )
-    return PublicationOffers(tuple(offers), tuple(str(name) for (name,) in slots))
+    return PublicationOffers(tuple(offers), read_other_slots(session))
+
+
+def read_other_slots(session: Session) -> tuple[str, ...]:
+    """Logical replication slots of the database that are not ours.
+
+    Whoever uses one may read any publication, and gets what it is changed into.
+
+    Raises:
+        EngineError: The source could not be read.
+    """
+    try:
+        slots = session.execute(_OTHER_SLOTS).fetchall()
+    except psycopg.Error as error:
+        raise explain(error, Side.SOURCE, "reading the replication slots") from None
+    return tuple(str(name) for (name,) in slots)
 
 
 def _offer(publication: Publication, trees: Sequence[TableTree]) -> PublicationOffer:

@@ -1,8 +1,10 @@
 """Compares a publication with the tables that were chosen, and makes it so.
 
-The order keeps the application running: a published table without a replica identity refuses UPDATE and
-DELETE, so identities come before the publication; a table is added under its new place before it is taken
-from the old one; and kinds of changes are added when the tables that were not chosen have left.
+A published table without a replica identity refuses UPDATE and DELETE to the application, so a plan is
+refused while a chosen table has none (:mod:`engine.catalog.replica_identity` says how to give it one), unless
+only inserts are published. The order keeps the application running too: a table is added under its new place
+before it is taken from the old one; kinds of changes are added when the tables that were not chosen have
+left, and taken away before others come.
 
 FOR ALL TABLES is never made: it takes in tables that nobody chose, those of TimescaleDB's catalog among
 them, whose rows would corrupt the target's (seed "4. Publication").
@@ -15,53 +17,30 @@ from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row
 
 from engine.catalog.lock_holders import hint_about, lock_holders
 from engine.catalog.planned import PlannedStatement, PublicationPlan
+from engine.catalog.planned_identity import MissingRight
 from engine.catalog.publication_facts import Member, Publication, read_publications
 from engine.catalog.publication_limits import limit_note, require_limits_allow_updates, require_limits_kept
 from engine.catalog.publication_offer import ALL_TABLES_COST
 from engine.catalog.publication_rights import missing_rights
+from engine.catalog.publication_schemas import tables_of_schemas
 from engine.catalog.replica_identity import plan_for_trees
 from engine.catalog.table import TableName, quote_identifier
 from engine.catalog.tables import Relation, TableTree, read_table_trees, table_problem
-from engine.catalog.user_schema import in_user_schemas
 from engine.connection.explain import explain
 from engine.connection.session import Session
 from engine.errors import BlockedError, Failure, Retry, Side, UsageError
 
-_SCHEMAS_PUBLISHED_SINCE = 150000
+_EVERYTHING = "insert, update, delete, truncate"
+_INSERTS = "insert, truncate"
+"""What needs no replica identity."""
 
 _LOCK_TIMEOUT = "set local lock_timeout = '3s'"
 """A statement that waits for its lock makes the application wait behind it; 3 s is noticed by few."""
 
 _SHOWN_NAMES = 5
-
-_SCHEMA_TABLES = """
-select n.nspname::text as schema, c.relname::text as table,
-       exists (
-           select from pg_catalog.pg_depend d
-            where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = c.oid
-              and d.deptype = 'e') as of_extension
-  from pg_catalog.pg_namespace n
-  left join pg_catalog.pg_class c
-    on c.relnamespace = n.oid and c.relkind in ('r', 'p') and c.relpersistence = 'p'
-   and not exists (
-       select from pg_catalog.pg_partition_ancestors(c.oid) as ancestor(relid)
-         join pg_catalog.pg_class above on above.oid = ancestor.relid
-         join pg_catalog.pg_namespace of_above on of_above.oid = above.relnamespace
-        where above.oid <> c.oid and of_above.nspname = any (%(schemas)s::text[]))
- where n.nspname = any (%(schemas)s::text[]) and {user_schema}
- order by n.nspname, c.relname
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class _SchemaTable:
-    schema: str
-    table: str | None
-    of_extension: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +58,10 @@ def plan_publication(
     tables: Collection[TableName],
     *,
     schemas: Collection[str] = (),
+    with_updates: bool = True,
+    identities_come_first: bool = False,
 ) -> PublicationPlan:
-    """Find what is missing before the source publishes exactly ``tables``, with all their changes.
+    """Find what is missing before the source publishes exactly ``tables``.
 
     Column lists and row filters of tables that stay in the publication stay too; the plan's notes name them.
 
@@ -91,14 +72,19 @@ def plan_publication(
         schemas: Schemas to publish whole (FOR TABLES IN SCHEMA, PostgreSQL 15 and later): with all their
             tables, chosen or not, and those that will be made later. A schema that the publication has is
             kept without being named here, while all its tables are chosen.
+        with_updates: Whether updates and deletes are published too; otherwise inserts and truncates only, for
+            tables that nobody updates.
+        identities_come_first: Whether to plan for tables without a replica identity too, because they get one
+            before the plan is applied.
 
     Raises:
         UsageError: No table was chosen.
         BlockedError: A table or schema does not exist or cannot be published as it is, or the publication is
-            FOR ALL TABLES, or a column list or row filter would be lost or would make updates fail.
+            FOR ALL TABLES, or a column list or row filter would be lost or would make updates fail, or
+            nothing names the rows of a table whose updates are to be published.
         EngineError: The source could not be read.
     """
-    in_schemas = _tables_of_schemas(session, schemas)
+    in_schemas = tables_of_schemas(session, schemas)
     if not tables and not in_schemas:
         raise UsageError(Failure("No tables are chosen", hint="Choose at least one table", side=Side.SOURCE))
     trees = read_table_trees(session, frozenset((*tables, *in_schemas)))
@@ -106,41 +92,37 @@ def plan_publication(
     _require_publishable(trees, session.info.server_version)
     existing = next(iter(read_publications(session, publication)), None)
     if existing is None:
-        steps = [_create(publication, trees, schemas)]
+        steps = [_create(publication, trees, schemas, with_updates=with_updates)]
         kept: tuple[Member, ...] = ()
     else:
         _require_choosable(existing)
         wanted = {tree.root.oid for tree in trees}
         kept = tuple(member for member in existing.members if member.oid in wanted)
         require_limits_kept(existing, kept, schemas)
-        require_limits_allow_updates(session, publication, kept, trees)
-        steps = _changes(existing, trees, schemas)
-    identities = plan_for_trees(session, trees).proposals
-    rights = [proposal.missing_right for proposal in identities if proposal.missing_right is not None]
+        if with_updates:
+            require_limits_allow_updates(session, publication, kept, trees)
+        steps = _changes(existing, trees, schemas, with_updates=with_updates)
+    if with_updates and not identities_come_first:
+        _require_identities(session, trees)
+    rights: tuple[MissingRight, ...] = ()
     if steps:
-        rights += missing_rights(session, existing, _added(existing, trees, steps), schemas)
+        rights = missing_rights(session, existing, _added(existing, trees, steps), schemas)
     return PublicationPlan(
         publication,
+        tuple(PlannedStatement(step.statement.as_string(session), step.why, step.locks) for step in steps),
         (
-            *(
-                PlannedStatement(proposal.sql, proposal.why, proposal.record, (proposal.relation,))
-                for proposal in identities
-            ),
-            *(
-                PlannedStatement(step.statement.as_string(session), step.why, None, step.locks)
-                for step in steps
-            ),
+            *(limit_note(member) for member in kept if member.is_limited),
+            *_schema_notes(existing, trees, schemas),
         ),
-        tuple(limit_note(member) for member in kept if member.is_limited),
         tuple(dict.fromkeys(rights)),
+        is_new=existing is None,
     )
 
 
 def apply_plan(session: Session, plan: PublicationPlan) -> None:
     """Run the statements of a plan one by one, each in a transaction of its own.
 
-    What ran before a failure stays, and planning again leaves it out. Store ``plan.identities`` before, so
-    that they can be undone.
+    What ran before a failure stays, and planning again leaves it out.
 
     Args:
         session: On the source, in autocommit mode.
@@ -159,53 +141,10 @@ def apply_plan(session: Session, plan: PublicationPlan) -> None:
             failure = explained.failure
             hint, retry = failure.hint, failure.retry
             if isinstance(error, psycopg.errors.LockNotAvailable):
-                hint, retry = _lock_hint(session, statement), Retry.MANUAL
+                hint = hint_about(lock_holders(session, statement.locks, is_exclusive=False))
+                retry = Retry.MANUAL
             detail = f"{failure.detail}; the statement was: {statement.sql}"
             raise type(explained)(replace(failure, detail=detail, hint=hint, retry=retry)) from None
-
-
-def _lock_hint(session: Session, statement: PlannedStatement) -> str:
-    is_exclusive = statement.identity is not None
-    return hint_about(lock_holders(session, statement.locks, is_exclusive=is_exclusive))
-
-
-def _tables_of_schemas(session: Session, schemas: Collection[str]) -> tuple[TableName, ...]:
-    """What is published with whole schemas now; partitions that come with their root are not named.
-
-    Raises:
-        BlockedError: The server cannot publish schemas, one does not exist or is not the user's, or an
-            extension has tables in it.
-        EngineError: The source could not be read.
-    """
-    if not schemas:
-        return ()
-    if session.info.server_version < _SCHEMAS_PUBLISHED_SINCE:
-        raise _blocked(
-            "Whole schemas can be published since PostgreSQL 15, and the source is older",
-            "Choose the tables of the schema instead",
-        )
-    try:
-        with session.cursor(row_factory=class_row(_SchemaTable)) as cursor:
-            query = in_user_schemas(_SCHEMA_TABLES).encode()
-            rows = cursor.execute(query, {"schemas": list(schemas)}).fetchall()
-    except psycopg.Error as error:
-        raise explain(error, Side.SOURCE, "reading the schemas") from None
-    missing = sorted(set(schemas) - {row.schema for row in rows})
-    if missing:
-        raise _blocked(
-            f"The source has no schema {quote_identifier(missing[0])} of yours",
-            "Read the table list again and choose from it",
-        )
-    extension = [
-        TableName(row.schema, row.table) for row in rows if row.of_extension and row.table is not None
-    ]
-    if extension:
-        raise _blocked(
-            f"The schema {quote_identifier(extension[0].schema)} cannot be published whole: {extension[0]} "
-            "is an extension's, and the target's own extension fills it",
-            "Choose the tables of the schema instead",
-        )
-    return tuple(TableName(row.schema, row.table) for row in rows if row.table is not None)
 
 
 def _blocked(title: str, hint: str) -> BlockedError:
@@ -274,23 +213,55 @@ def _schema_list(schemas: Iterable[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, schemas))
 
 
-def _create(publication: str, trees: Sequence[TableTree], schemas: Collection[str]) -> _Step:
+def _require_identities(session: Session, trees: Sequence[TableTree]) -> None:
+    """Refuse tables whose updates and deletes would fail as soon as they are published."""
+    proposals = plan_for_trees(session, trees).proposals
+    if not proposals:
+        return
+    unnamed = list(dict.fromkeys(proposal.table for proposal in proposals))
+    them = "it" if len(unnamed) == 1 else "them"
+    raise _blocked(
+        f"Nothing names the rows of {_named(unnamed)}: updates and deletes of {them} fail on the source as "
+        "soon as they are published",
+        f"Give {them} a replica identity first (step Identity), leave {them} out, or publish inserts only "
+        f"when nobody updates {them}. The first statement: {proposals[0].sql}",
+    )
+
+
+def _schema_notes(
+    existing: Publication | None, trees: Sequence[TableTree], schemas: Collection[str]
+) -> tuple[str, ...]:
+    wanted = {tree.root.oid for tree in trees}
+    kept = {schema.name for schema in existing.schemas if not schema.others(wanted)} if existing else set()
+    return tuple(
+        f"Tables made later in the schema {quote_identifier(name)} are published too: updates of one without "
+        "a replica identity fail from then on"
+        for name in sorted({*schemas, *kept})
+    )
+
+
+def _create(
+    publication: str, trees: Sequence[TableTree], schemas: Collection[str], *, with_updates: bool
+) -> _Step:
     listed = [tree for tree in trees if tree.root.name.schema not in schemas]
     objects = []
     if schemas:
         objects.append(sql.SQL("tables in schema {}").format(_schema_list(sorted(schemas))))
     if listed:
         objects.append(sql.SQL("table {}").format(_roots(listed)))
-    statement = sql.SQL("create publication {} for {} with (publish_via_partition_root = true)")
+    kinds = "" if with_updates else f"publish = '{_INSERTS}', "
+    statement = f"create publication {{}} for {{}} with ({kinds}publish_via_partition_root = true)"
     return _Step(
-        statement.format(sql.Identifier(publication), sql.SQL(", ").join(objects)),
+        sql.SQL(statement).format(sql.Identifier(publication), sql.SQL(", ").join(objects)),
         "The publication does not exist yet; partitions are published as their root, so that the target "
         "may be partitioned in another way",
         tuple(tree.root.name for tree in listed),
     )
 
 
-def _changes(existing: Publication, trees: Sequence[TableTree], schemas: Collection[str]) -> list[_Step]:
+def _changes(
+    existing: Publication, trees: Sequence[TableTree], schemas: Collection[str], *, with_updates: bool
+) -> list[_Step]:
     """What turns the publication that exists into the one that is wanted."""
     shown = quote_identifier(existing.name)
     name = sql.Identifier(existing.name)
@@ -303,6 +274,16 @@ def _changes(existing: Publication, trees: Sequence[TableTree], schemas: Collect
     dropped = [member for member in existing.members if member.oid not in wanted]
     new_schemas = sorted(set(schemas) - there)
     steps: list[_Step] = []
+    wanted_kinds = _EVERYTHING if with_updates else _INSERTS
+    kinds = _Step(
+        sql.SQL("alter publication {} set (publish = {})").format(name, sql.Literal(wanted_kinds)),
+        f"{shown} leaves out {', '.join(existing.lacking_kinds)}, which the target would then miss"
+        if with_updates
+        else f"{shown} is to publish {wanted_kinds.replace(', ', ' and ')} only",
+    )
+    has_kinds = {*_EVERYTHING.split(", ")} - {*existing.lacking_kinds} == {*wanted_kinds.split(", ")}
+    if not has_kinds and not with_updates:
+        steps.append(kinds)
     if existing.lacks_via_root(trees):
         steps.append(
             _Step(
@@ -349,15 +330,8 @@ def _changes(existing: Publication, trees: Sequence[TableTree], schemas: Collect
                 tuple(member.name for member in dropped),
             )
         )
-    if existing.lacking_kinds:
-        steps.append(
-            _Step(
-                sql.SQL("alter publication {} set (publish = 'insert, update, delete, truncate')").format(
-                    name
-                ),
-                f"{shown} leaves out {', '.join(existing.lacking_kinds)}, which the target would then miss",
-            )
-        )
+    if not has_kinds and with_updates:
+        steps.append(kinds)
     return steps
 
 

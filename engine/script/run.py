@@ -39,7 +39,9 @@ class _Notice:
     said: str
 
 
-def run_script(session: Session, text: str, side: Side) -> ScriptResult:
+def run_script(
+    session: Session, text: str, side: Side, *, units_at_once: int = _UNITS_AT_ONCE
+) -> ScriptResult:
     """Run all statements of a script, each behind a savepoint.
 
     What ran before the connection was lost, and was committed, stays; planning again leaves it out.
@@ -49,6 +51,7 @@ def run_script(session: Session, text: str, side: Side) -> ScriptResult:
             stays.
         text: As :meth:`~engine.script.planned.Script.text` makes it, edited or not, with its passwords.
         side: Where it runs, for messages.
+        units_at_once: How many are committed together; what they lock stays locked until then.
 
     Raises:
         UsageError: It is not SQL; nothing was run.
@@ -64,8 +67,8 @@ def run_script(session: Session, text: str, side: Side) -> ScriptResult:
 
     session.add_notice_handler(keep)
     try:
-        for first in range(0, len(units), _UNITS_AT_ONCE):
-            batch = units[first : first + _UNITS_AT_ONCE]
+        for first in range(0, len(units), units_at_once):
+            batch = units[first : first + units_at_once]
             session.execute("begin; savepoint statement")
             done = [_run(session, unit, notices) for unit in batch]
             session.execute("commit")

@@ -6,7 +6,9 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from engine.catalog.identity_change import apply_identities
 from engine.catalog.publication_plan import apply_plan, plan_publication
+from engine.catalog.replica_identity import plan_identities
 from engine.catalog.table_map import TableMap
 from engine.catalog.tables import list_tables
 from engine.checks.finding import Verdict
@@ -130,7 +132,12 @@ def _restore_schema(source: Endpoint, target: Endpoint) -> None:
 def _publish(source: Endpoint, publication: str) -> int:
     with open_session(source, "demo") as session:
         tables = list_tables(session)
-        plan = plan_publication(session, publication, [table.name for table in tables])
+        names = [table.name for table in tables]
+        for result in apply_identities(session, plan_identities(session, names).proposals):
+            if result.failure is not None:
+                raise EngineError(result.failure)
+            _step(f"  {result.sql}")
+        plan = plan_publication(session, publication, names)
         apply_plan(session, plan)
     for statement in plan.statements:
         _step(f"  {statement.sql}")

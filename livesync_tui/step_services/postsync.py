@@ -21,6 +21,8 @@ class PostsyncSteps:
     def __init__(self, context: MigrationContext) -> None:
         self._context = context
         self._stop = threading.Event()
+        self._idle = threading.Event()
+        self._idle.set()
 
     @returns_failure("looking at what is left to do")
     def plan(self) -> Checklist:
@@ -35,27 +37,47 @@ class PostsyncSteps:
         self, checklist: Checklist, chosen: Collection[int] | None, on_progress: Callable[[Checklist], None]
     ) -> Checklist:
         self._context.require_writing()
-        self._stop = threading.Event()
-        result = run_checklist(
-            self._context.target,
-            checklist,
-            session_count=self._context.migration.sync_workers,
-            stop=self._stop,
-            on_progress=on_progress,
-            chosen=chosen,
-        )
-        before = {item.number: item for item in checklist.items}
-        self._context.transcribe(
-            Side.TARGET,
-            [_executed(item) for item in result.items if item != before[item.number]],
-        )
-        return result
+        self._idle.clear()
+        latest = checklist
+
+        def progressed(current: Checklist) -> None:
+            nonlocal latest
+            latest = current
+            on_progress(current)
+
+        try:
+            return run_checklist(
+                self._context.target,
+                checklist,
+                session_count=self._context.migration.sync_workers,
+                stop=self._stop,
+                on_progress=progressed,
+                chosen=chosen,
+            )
+        finally:
+            # What was done before the target was lost is told too.
+            self._context.transcribe(Side.TARGET, _executed(checklist, latest))
+            # Asked for before the run had begun, a stop still counts for it.
+            self._stop.clear()
+            self._idle.set()
 
     def stop(self) -> None:
         self._stop.set()
 
+    def wait_for_end(self, seconds: float) -> bool:
+        return self._idle.wait(seconds)
 
-def _executed(item: ChecklistItem) -> Executed:
+
+def _executed(before: Checklist, after: Checklist) -> list[Executed]:
+    """The items that were tried to their end."""
+    return [
+        _as_executed(item)
+        for old, item in zip(before.items, after.items, strict=True)
+        if item != old and item.progress in (Progress.DONE, Progress.FAILED)
+    ]
+
+
+def _as_executed(item: ChecklistItem) -> Executed:
     failure: Failure | None = item.failure
     outcome = "applied" if item.progress is Progress.DONE else "refused"
     return Executed(item.statement, item.seconds, outcome, "" if failure is None else failure.sentence())

@@ -28,3 +28,6 @@ class PostsyncServices(Protocol):
 
     def stop(self) -> None:
         """Cancel what is running; the items wait again. Returns at once."""
+
+    def wait_for_end(self, seconds: float) -> bool:
+        """Wait until nothing runs any more; whether that came in time (blocking)."""

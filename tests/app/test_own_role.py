@@ -230,7 +230,11 @@ def test_a_dry_run_runs_nothing(
         services.restore_schema,
         services.start_engine,
         services.copy_sequences,
-        services.drop,
+        services.identity.apply,
+        services.identity.undo,
+        services.publication.apply,
+        services.publication.undo,
+        services.cleanup.run,
         lambda: services.apply_fix(Side.SOURCE, ("select 1",)),
     ]
     for call in calls:

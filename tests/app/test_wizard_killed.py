@@ -30,7 +30,7 @@ _ESCAPES = re.compile(r"\x1b(\[[0-9;?<>=$ ]*[A-Za-z]|\][^\x07]*\x07|[()][A-Z0-9]
 
 _QUIET_SECONDS = 0.4
 
-NEXT, BACK_TAB, ENTER, TAB = b"\x0e", b"\x1b[Z", b"\r", b"\t"
+NEXT, BACK_TAB, ENTER, TAB, RIGHT = b"\x0e", b"\x1b[Z", b"\r", b"\t", b"\x1b[C"
 
 
 class Terminal:
@@ -133,9 +133,12 @@ def test_killed_and_started_again(  # noqa: PLR0917
         terminal.press(NEXT, then="Ready for Schema")
         terminal.press(NEXT, then="lines by pg_dump")
         terminal.press(BACK_TAB, BACK_TAB, ENTER, then="wait for the rows: Start builds them")
-        terminal.press(NEXT, then="statement not run")
-        terminal.press(NEXT, then="to run, nothing has been run yet")
-        terminal.press(TAB, ENTER, then="applied.")
+        terminal.press(NEXT, then="to run on the source")
+        terminal.press(b"x", then="Run it?")
+        terminal.press(RIGHT, ENTER, then="Nothing to do on the source")
+        terminal.press(NEXT, then="to run on the source")
+        terminal.press(b"x", then="Run it?")
+        terminal.press(RIGHT, ENTER, then="The source publishes the")
         terminal.press(NEXT, then="Ready for Review")
         terminal.press(NEXT, then="Nothing has been copied so far")
         with psycopg.connect(target_db.conninfo) as holder:

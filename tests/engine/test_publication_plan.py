@@ -7,8 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from engine.catalog import publication_plan
+from engine.catalog.identity_change import apply_identities
 from engine.catalog.planned import PlannedStatement, PublicationPlan
 from engine.catalog.publication_plan import apply_plan, plan_publication
+from engine.catalog.publication_schemas import schemas_chosen_whole
+from engine.catalog.replica_identity import plan_identities
 from engine.catalog.table import TableName
 from engine.catalog.tables import list_tables
 from engine.connection.endpoint import parse_endpoint
@@ -43,11 +46,12 @@ def statements(plan: PublicationPlan) -> list[str]:
 
 
 def apply_all(session: Session, publication: str, tables: tuple[TableName, ...]) -> list[str]:
-    """Plan and apply; what was done. Nothing must be left to do."""
+    """Set identities, plan and apply; what was done. Nothing must be left to do."""
+    results = apply_identities(session, plan_identities(session, tables).proposals)
     plan = plan_publication(session, publication, tables)
     apply_plan(session, plan)
     assert plan_publication(session, publication, tables).statements == ()
-    return statements(plan)
+    return [*(result.sql for result in results), *statements(plan)]
 
 
 def test_the_demo_needs_identities_before_its_publication(source_db: Database, session: Session) -> None:
@@ -194,10 +198,10 @@ def test_it_does_not_queue_for_long_behind_a_busy_table(
     source_db: Database, session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publication_plan, "_LOCK_TIMEOUT", "set local lock_timeout = '50ms'")
-    source_db.execute("create table t (i int)")
+    source_db.execute("create table t (i int primary key)")
     plan = plan_publication(session, "p", names("t"))
     with source_db.connect() as busy, busy.transaction():
-        busy.execute("select from t")
+        busy.execute("lock table t in share mode")
         with pytest.raises(EngineError) as raised:
             apply_plan(session, plan)
     assert raised.value.failure.sqlstate == "55P03"
@@ -218,3 +222,57 @@ def test_a_table_whose_updates_would_fail_once_published_is_refused(target_serve
         assert "add a primary key" in raised.value.failure.title
     finally:
         database.drop()
+
+
+def test_a_table_without_identity_is_published_only_with_its_inserts(
+    source_db: Database, session: Session
+) -> None:
+    source_db.execute(
+        "create table k (i int primary key); create table t (i int); insert into t values (1);"
+        " create publication there for table k; create publication inserts for table k"
+        " with (publish = 'insert')"
+    )
+    for publication in ("p", "there", "inserts"):
+        with pytest.raises(BlockedError, match=r"public\.t: updates and deletes of it fail") as raised:
+            plan_publication(session, publication, names("k", "t"))
+        assert 'alter table "public"."t" replica identity full' in raised.value.failure.hint
+    done = {}
+    for publication in ("p", "there", "inserts"):
+        plan = plan_publication(session, publication, names("k", "t"), with_updates=False)
+        apply_plan(session, plan)
+        assert not plan_publication(session, publication, names("k", "t"), with_updates=False).statements
+        source_db.execute("update t set i = i + 1; delete from t where i = 0")
+        done[publication] = statements(plan)
+    assert done["p"][0].endswith("with (publish = 'insert, truncate', publish_via_partition_root = true)")
+    # What would make updates fail goes before the table comes.
+    assert done["there"] == [
+        "alter publication \"there\" set (publish = 'insert, truncate')",
+        'alter publication "there" add table "public"."t"',
+    ]
+    # Back to all changes only once the table has an identity.
+    with pytest.raises(BlockedError):
+        plan_publication(session, "there", names("k", "t"))
+    assert apply_all(session, "there", names("k", "t"))[-1].endswith("'insert, update, delete, truncate')")
+    source_db.execute("update t set i = i + 1")
+
+
+def test_a_dry_run_plans_as_if_the_identities_were_set(source_db: Database, session: Session) -> None:
+    source_db.execute("create table t (i int)")
+    plan = plan_publication(session, "p", names("t"), identities_come_first=True)
+    assert len(plan.statements) == 1
+
+
+def test_a_schema_that_is_chosen_whole_can_be_published_as_such(
+    source_db: Database, session: Session
+) -> None:
+    source_db.execute(
+        'create schema "s %s"; create table "s %s".a (i int primary key);'
+        ' create table "s %s".b (i int primary key) partition by list (i);'
+        ' create table "s %s".b1 partition of "s %s".b default; create table c (i int primary key)'
+    )
+    whole = (TableName("s %s", "a"), TableName("s %s", "b"))
+    assert schemas_chosen_whole(session, whole[:1]) == ()
+    assert schemas_chosen_whole(session, (*whole, *names("c"))) == ("public", "s %s")
+    plan = plan_publication(session, "p", (*whole, *names("c")), schemas=("s %s",))
+    assert 'for tables in schema "s %s", table "public"."c" with' in statements(plan)[0]
+    assert [note for note in plan.notes if "made later" in note and '"s %s"' in note]

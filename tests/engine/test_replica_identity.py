@@ -11,7 +11,13 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from engine.catalog.identity_change import apply_identities, undo_identities
+from engine.catalog.identity_change import (
+    apply_identities,
+    changed_identities,
+    preview_undo,
+    read_identity_settings,
+    undo_identities,
+)
 from engine.catalog.planned_identity import (
     IdentityOutcome,
     IdentityPlan,
@@ -21,7 +27,6 @@ from engine.catalog.planned_identity import (
     records_from_json,
     remember,
 )
-from engine.catalog.publication_plan import apply_plan, plan_publication
 from engine.catalog.replica_identity import plan_identities
 from engine.catalog.table import ReplicaIdentity, TableName
 from engine.catalog.tables import list_tables
@@ -384,16 +389,26 @@ def test_of_a_table_changed_twice_the_first_state_is_put_back(source_db: Databas
     assert remember(known, [second]) == known
 
 
-def test_the_publication_plan_says_what_undoes_its_identities(source_db: Database, session: Session) -> None:
+def test_an_undo_is_shown_before_it_is_done(source_db: Database, session: Session) -> None:
     source_db.execute("create table t (i int); create table k (i int primary key)")
-    plan = plan_publication(session, "p", [TableName("public", "t"), TableName("public", "k")])
-    apply_plan(session, plan)
+    before = read_identity_settings(session)
+    records = tuple(one.record for one in plan_all(session).proposals)
+    assert preview_undo(session, records) == ()
+    apply_identities(session, plan_all(session).proposals)
+    assert changed_identities(session, before, read_identity_settings(session)) == records
     assert letters(source_db) == {"t": "f", "k": "d"}
-    [result] = undo_identities(session, plan.identities)
+    source_db.execute("create publication p for table t")
+    [shown] = preview_undo(session, records)
+    assert shown.left is not None
+    assert "still published by p" in shown.left.title
+    [result] = undo_identities(session, records)
     assert result.outcome is IdentityOutcome.LEFT
+    [shown] = preview_undo(session, records, without=["p"])
+    assert shown.left is None
     source_db.execute("drop publication p")
-    [result] = undo_identities(session, plan.identities)
+    [result] = undo_identities(session, records)
     assert result.outcome is IdentityOutcome.APPLIED
+    assert result.sql == shown.sql
     assert letters(source_db) == {"t": "d", "k": "d"}
 
 

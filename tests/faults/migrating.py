@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from engine.catalog.identity_change import apply_identities
 from engine.catalog.publication_plan import apply_plan, plan_publication
+from engine.catalog.replica_identity import plan_identities
 from engine.catalog.tables import list_tables
 from engine.connection.endpoint import parse_endpoint
 from engine.connection.session import open_session
@@ -29,6 +31,7 @@ def prepare(source_db: Database, target_db: Database, *, rows: int) -> None:
     assert outcome.applied, outcome.error
     with open_session(source, "test") as session:
         tables = [table.name for table in list_tables(session)]
+        apply_identities(session, plan_identities(session, tables).proposals)
         apply_plan(session, plan_publication(session, "pub", tables))
 
 

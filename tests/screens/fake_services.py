@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event as Signal
 
-from engine.catalog.planned import PlannedStatement, PublicationPlan
 from engine.catalog.table import ReplicaIdentity, SourceTable, TableKind, TableName
 from engine.checks.finding import Finding, Verdict, by_hand, ok, trouble
 from engine.checks.report import CheckReport, ServerReport, ServerStart
@@ -38,9 +37,11 @@ from engine.snapshot import (
     TableState,
 )
 from screens.migration import CutoverRecord, SavedMigration, Step
+from tests.screens.fakes.cleanup import FakeCleanup
 from tests.screens.fakes.host import FakeHost
 from tests.screens.fakes.identity import FakeIdentity
 from tests.screens.fakes.postsync import FakePostsync
+from tests.screens.fakes.publication import FakePublication
 from tests.screens.fakes.rights import FakeRights
 from tests.screens.fakes.roles import FakeRoles
 from tests.screens.fakes.scripts import FakeScripts
@@ -467,7 +468,9 @@ class FakeServices:
     user: FakeUser = field(default_factory=FakeUser)
     tables: FakeTables = field(default_factory=lambda: FakeTables(shop_tables()))
     roles: FakeRoles = field(default_factory=FakeRoles)
-    identity: FakeIdentity = field(default_factory=FakeIdentity)
+    identity: FakeIdentity = field(init=False)
+    publication: FakePublication = field(init=False)
+    cleanup: FakeCleanup = field(default_factory=FakeCleanup)
     rights: FakeRights = field(default_factory=FakeRights)
     host: FakeHost = field(default_factory=FakeHost)
     postsync: FakePostsync = field(default_factory=FakePostsync)
@@ -499,21 +502,6 @@ class FakeServices:
     waiting: WaitingObjects | None = None
     script: SchemaScript | Failure = SCRIPT
     outcome: ScriptOutcome | Failure = APPLIED
-    plan: PublicationPlan | Failure = field(
-        default_factory=lambda: PublicationPlan(
-            "livesync_shop",
-            (
-                PlannedStatement(
-                    "ALTER TABLE public.audit_log REPLICA IDENTITY FULL",
-                    "public.audit_log has no primary key; without this its updates and deletes would fail",
-                ),
-                PlannedStatement(
-                    "CREATE PUBLICATION livesync_shop FOR TABLE public.customers, public.orders",
-                    "The publication does not exist yet",
-                ),
-            ),
-        )
-    )
     engine: FakeEngine | None = None
     next_engine: FakeEngine = field(default_factory=lambda: FakeEngine(copying_snapshot()))
     start_failure: Failure | None = None
@@ -531,6 +519,8 @@ class FakeServices:
     def __post_init__(self) -> None:
         self.user.scripts = self.scripts
         self.roles.scripts = self.scripts
+        self.identity = FakeIdentity(self.scripts)
+        self.publication = FakePublication(self.scripts)
 
     def now(self) -> datetime:
         return self.clock
@@ -658,14 +648,6 @@ class FakeServices:
             self.waiting = WaitingObjects(self.migration.subscription, 14)
         return self.outcome
 
-    def plan_publication(self) -> PublicationPlan | Failure:
-        return self.plan
-
-    def apply_publication(self, plan: PublicationPlan) -> Failure | None:
-        self.calls.append("apply publication")
-        self.plan = PublicationPlan(plan.publication, ())
-        return None
-
     def start_engine(self) -> Failure | None:
         self.calls.append("start engine")
         if self.start_failure is None:
@@ -700,7 +682,3 @@ class FakeServices:
 
     def drop_command(self) -> str:
         return 'livesync-tui drop --subscription shop --source "$SOURCE" --target "$TARGET"'
-
-    def drop(self) -> Failure | None:
-        self.calls.append("drop")
-        return None

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from engine.catalog.planned import PlannedStatement, PublicationPlan
+from engine.catalog.planned import PlannedStatement, PublicationOffer, PublicationOffers, PublishedMember
 from engine.catalog.planned_identity import (
     IdentityPlan,
     IdentityProposal,
     IdentityRecord,
     IdentitySetting,
+    MissingRight,
     TableIdentity,
 )
 from engine.catalog.table import ReplicaIdentity, TableName
@@ -30,6 +31,7 @@ from engine.script.planned import Script, ScriptStatement
 from engine.snapshot import Event, Phase, Severity, TableState
 from screens.live import LiveScreen
 from screens.migration import Step
+from screens.step_services.cleanup import CleanupPlan
 from tests.screens.fake_services import (
     HOSTILE_NAMES,
     NOW,
@@ -43,6 +45,7 @@ from tests.screens.fake_services import (
     shop_migration,
     snapshot,
 )
+from tests.screens.fakes.publication import review
 from tests.screens.fakes.tables import FakeTables
 from tests.screens.scenario import LARGE, WizardForTests, play, press, shown, shown_lines
 
@@ -77,7 +80,16 @@ def _hostile(services: FakeServices, said: str) -> FakeServices:
     services.missing = (TableName("public", said),)
     services.script = SchemaScript(f"-- {said}", said)
     services.outcome = ScriptOutcome(False, 3, said)
-    services.plan = PublicationPlan(said, (PlannedStatement(f"ALTER {said}", said),))
+    statement = PlannedStatement(f"ALTER {said}", said)
+    services.publication.planned = review(
+        statement, publication=said, notes=(said,), missing_rights=(MissingRight(said, said),)
+    )
+    name = TableName("public", said)
+    member = PublishedMember(name, (said,), said)
+    offer = PublicationOffer(said, said, False, (member,), (said,), (name,), (name,), (said,), False, said)
+    services.publication.offered = PublicationOffers((offer,), (said,))
+    statements = (ScriptStatement(said, said), ScriptStatement(said, said, said))
+    services.cleanup.planned = CleanupPlan((said,), statements)
     services.activities = [WriteActivity(NOW, "0/1", (said,), 3)] * 50
     services.sequences = (SequenceOutcome(said, said, None, False, said),)
     services.comparisons = (TableComparison(said, said, 1, 2, False, problem=said),)
@@ -153,15 +165,25 @@ def test_table_names_are_shown_verbatim_while_live() -> None:
     play(look, services, Step.LIVE, size=(140, 40))
 
 
-@pytest.mark.parametrize("keys", [("v",), ("enter",)])
-def test_statements_are_shown_verbatim_in_full(keys: tuple[str, ...]) -> None:
-    services = _named(Step.PUBLICATION, _NASTY)
+@pytest.mark.parametrize(
+    ("step", "key", "words"),
+    [
+        (Step.PUBLICATION, "v", "ALTER {}"),
+        (Step.PUBLICATION, "o", "Belongs to {}"),
+        (Step.IDENTITY, "v", "{}"),
+        (Step.DONE, "d", "drops the slot {}"),
+    ],
+)
+def test_what_opens_over_a_step_is_shown_verbatim(step: Step, key: str, words: str) -> None:
+    said = f"{_NASTY} {_MOVING}"
 
     async def look(pilot: Pilot[Any], app: WizardForTests) -> None:
-        await press(pilot, *keys)
-        assert f"ALTER {_NASTY};" in shown(app)
+        await press(pilot, key)
+        assert words.format(f"{_NASTY} one") in shown(app)
+        assert "\x1b" not in shown(app)
+        assert "\u202e" not in shown(app)
 
-    play(look, services, Step.PUBLICATION, size=LARGE)
+    play(look, _named(step, said), step, size=(240, 45))
 
 
 def test_a_failure_s_text_is_shown_verbatim() -> None:

@@ -21,6 +21,7 @@ from screens.done import DoneScreen
 from screens.identity import IdentityScreen
 from screens.live import LiveScreen
 from screens.migration import Step
+from screens.modals.confirm import ConfirmModal
 from screens.postsync import PostsyncScreen
 from screens.publication import PublicationScreen
 from screens.review import ReviewScreen
@@ -127,6 +128,12 @@ def test_a_database_is_moved_under_live_writes_with_a_break_in_between(
         await next_is_on(pilot)
         await pilot.press("ctrl+n")
 
+    async def run_script(pilot: Pilot[Any]) -> None:
+        await _until(pilot, lambda: not _step(pilot.app).jobs.names)
+        await pilot.press("x")
+        await _until(pilot, lambda: isinstance(pilot.app.screen, ConfirmModal))
+        await pilot.press("right", "enter")
+
     async def until_live(app: MigrationApp) -> None:
         async with app.run_test(size=(120, 40)) as pilot:
             await pilot.press("ctrl+n")
@@ -161,10 +168,14 @@ def test_a_database_is_moved_under_live_writes_with_a_break_in_between(
             await pilot.press("shift+tab", "enter")
             await next_is_on(pilot)
             await pilot.press("ctrl+n")
-            await pass_by(pilot, IdentityScreen)
+            await on(pilot, IdentityScreen)
+            await _until(pilot, lambda: "1 statement to run on the source" in shown(app))
+            await run_script(pilot)
+            await _until(pilot, lambda: "Nothing to do on the source" in shown(app))
+            await pilot.press("ctrl+n")
             await on(pilot, PublicationScreen)
-            await _until(pilot, lambda: "to run, nothing has been run yet" in shown(app))
-            await pilot.press("tab", "enter")
+            await _until(pilot, lambda: "1 statement to run on the source" in shown(app))
+            await run_script(pilot)
             await next_is_on(pilot)
             await pilot.press("ctrl+n")
             await pass_by(pilot, RightsScreen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,12 +74,27 @@ def test_a_string_that_cannot_be_read_is_a_failure_that_does_not_repeat_it(tmp_p
     assert "hunter2" not in failure.sentence()
 
 
-@pytest.mark.parametrize("method", ["look_at_schema", "plan_publication", "run_checks", "drop"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "tables.look",
+        "look_at_schema",
+        "run_checks",
+        "identity.plan",
+        "identity.plan_undo",
+        "publication.offers",
+        "publication.plan",
+        "publication.plan_undo",
+        "cleanup.plan",
+        "cleanup.run",
+        "postsync.plan",
+    ],
+)
 def test_a_server_that_does_not_answer_is_a_failure(tmp_path: Path, method: str) -> None:
     services = _services(tmp_path)
     for side in Side:
         services.use_connection(side, "postgresql://mover:hunter2@127.0.0.1:9/shop?connect_timeout=2")
-    outcome = getattr(services, method)()
+    outcome = operator.attrgetter(method)(services)()
     failures = [outcome] if isinstance(outcome, Failure) else [finding.found for finding in outcome]
     assert failures
     assert "hunter2" not in repr(outcome)

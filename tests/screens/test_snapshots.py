@@ -216,17 +216,6 @@ def test_schema_already_there(snap_compare: SnapCompare) -> None:
 
 
 @sizes
-def test_publication(snap_compare: SnapCompare, size: Size) -> None:
-    """Two statements with the reason of the marked one."""
-    assert snap_compare(_at(Step.PUBLICATION), terminal_size=size, run_before=_then())
-
-
-def test_publication_applied(snap_compare: SnapCompare) -> None:
-    """The source publishes what was chosen."""
-    assert snap_compare(_at(Step.PUBLICATION), run_before=_then("tab", "enter"))
-
-
-@sizes
 def test_review(snap_compare: SnapCompare, size: Size) -> None:
     """The three lists; Start does not have the focus."""
     assert snap_compare(_at(Step.REVIEW), terminal_size=size, run_before=_then())

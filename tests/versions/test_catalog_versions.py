@@ -23,9 +23,9 @@ from tests.engine.test_publication_plan import (  # noqa: F401
     test_tables_are_added_and_dropped_as_chosen,
 )
 from tests.engine.test_replica_identity import (  # noqa: F401
+    test_an_undo_is_shown_before_it_is_done,
     test_each_leaf_gets_its_own_index_under_its_own_name,
     test_of_a_table_changed_twice_the_first_state_is_put_back,
-    test_the_publication_plan_says_what_undoes_its_identities,
     test_who_blocks_is_named_and_the_others_are_set,
 )
 from tests.engine.test_schema_tables import test_foreign_keys_and_children_are_found  # noqa: F401
