@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.catalog.tables import missing_tables
 from engine.checks.address import refused_addresses
 from engine.checks.apply_fix import apply_fix
 from engine.checks.finding import Finding
@@ -37,13 +36,7 @@ from engine.cutover.sequences import copy_sequences
 from engine.cutover.writers import write_activity
 from engine.errors import EngineError, Failure, Side
 from engine.providers.load import load_providers
-from engine.replication.deferred_state import waiting_objects
-from engine.replication.schema_restore import bring_schema
-from engine.replication.state import StateStore
 from engine.replication.subscription import SubscriptionConfig
-from engine.schema.dump import dump_schema
-from engine.schema.restore import apply_script
-from engine.schema.script import SchemaLook, SchemaScript, ScriptOutcome
 from engine.script.planned import StatementResult
 from engine.verification.verify import verify
 from engine.view import EngineView
@@ -58,6 +51,7 @@ from livesync_tui.step_services.postsync import PostsyncSteps
 from livesync_tui.step_services.publication import PublicationSteps
 from livesync_tui.step_services.rights import RightsSteps
 from livesync_tui.step_services.roles import RoleSteps
+from livesync_tui.step_services.schema import SchemaSteps
 from livesync_tui.step_services.scripts import ScriptSteps
 from livesync_tui.step_services.tables import TablesSteps
 from livesync_tui.step_services.user import UserSteps
@@ -99,6 +93,7 @@ class LivesyncServices:
         self.user = UserSteps(self._context)
         self.tables = TablesSteps(self._context)
         self.roles = RoleSteps(self._context)
+        self.schema = SchemaSteps(self._context)
         self.identity = IdentitySteps(self._context)
         self.publication = PublicationSteps(self._context)
         self.cleanup = CleanupSteps(self._context)
@@ -291,35 +286,6 @@ class LivesyncServices:
     @returns_failure("looking for a restart")
     def look_for_restart(self, side: Side) -> ServerStart:
         return look_for_restart(self._context.endpoint(side))
-
-    @returns_failure("looking at the target's tables")
-    def look_at_schema(self) -> SchemaLook:
-        table_map = self._context.table_map
-        targets = list(dict.fromkeys(table_map.target_of(name) for name in self._migration.tables))
-        with open_session(self._target, "missing tables") as session:
-            waiting = waiting_objects(session)
-            own = [objects for objects in waiting if objects.subscription == self._migration.subscription]
-            return SchemaLook(missing_tables(session, targets), next(iter((*own, *waiting)), None))
-
-    @returns_failure("dumping the schema")
-    def dump_schema(self) -> SchemaScript:
-        return dump_schema(self._source, probe_server(self._source).version_number)
-
-    @returns_failure("applying the schema")
-    def apply_schema(self, script: SchemaScript) -> ScriptOutcome:
-        self._context.require_writing()
-        return apply_script(self._target, script.text)
-
-    @returns_failure("restoring the schema")
-    def restore_schema(self) -> ScriptOutcome:
-        self._context.require_writing()
-        subscription = self._migration.subscription
-        with (
-            open_session(self._source, "restore schema") as source,
-            open_session(self._target, "restore schema") as target,
-        ):
-            state = StateStore(target, subscription)
-            return bring_schema(self._source, self._target, subscription, source, state).outcome
 
     # The engine.
 

@@ -7,8 +7,6 @@ then is what is still missing. Nothing here holds the next step up: what is not 
 
 from __future__ import annotations
 
-import signal
-import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +30,7 @@ from engine.script.planned import (
     StatementResult,
     one_line,
 )
+from screens.editing import edit_file
 from screens.fitted_table import Column, FittedTable
 from screens.format import cell, human_milliseconds, plain, plural, visible, visible_lines
 from screens.generated import GeneratedFile
@@ -131,22 +130,6 @@ def result_words(results: Sequence[StatementResult]) -> tuple[str, str]:
         parts.append(f"{counts[Outcome.REFUSED]} refused")
     mark, tone = ("✗", "$text-warning") if counts[Outcome.REFUSED] else ("✓", "$text-success")
     return f"{mark} {', '.join(parts)}.", tone
-
-
-def run_editor(command: Sequence[str]) -> str:
-    """Run an editor in the foreground of the terminal and wait for it; why it could not be started, or "".
-
-    An interrupt from the keyboard is the editor's; it does not end the wizard behind it.
-    """
-    # A handler of ours is not inherited, as SIG_IGN would be.
-    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
-    try:
-        subprocess.run(command, check=False)
-    except OSError as error:
-        return error.strerror or str(error)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    return ""
 
 
 class ScriptScreen(WizardScreen, Generic[PlanT]):
@@ -523,11 +506,9 @@ class ScriptScreen(WizardScreen, Generic[PlanT]):
         if isinstance(command, Failure):
             self.notice(command)
             return
-        with self.app.suspend():
-            # What is raised here would leave the terminal as it is.
-            said = run_editor([*command, str(planned.file.path)])
-        if said:
-            self.notice(Failure(f"{command[0]} could not be started", said, "Set EDITOR to an editor"))
+        failure = edit_file(self.app, command, planned.file.path)
+        if failure is not None:
+            self.notice(failure)
             return
         self.read_files()
 

@@ -26,7 +26,6 @@ from engine.cutover.outcome import (
     WriteActivity,
 )
 from engine.errors import Failure, Side
-from engine.schema.script import SchemaLook, SchemaScript, ScriptOutcome
 from engine.script.planned import StatementResult
 from engine.view import EngineView
 from screens.migration import SavedMigration
@@ -37,6 +36,7 @@ from screens.step_services.postsync import PostsyncServices
 from screens.step_services.publication import PublicationServices
 from screens.step_services.rights import RightsServices
 from screens.step_services.roles import RoleServices
+from screens.step_services.schema import SchemaServices
 from screens.step_services.scripts import ScriptServices
 from screens.step_services.tables import TablesServices
 from screens.step_services.user import UserServices
@@ -68,6 +68,10 @@ class MigrationServices(Protocol):
     @property
     def roles(self) -> RoleServices:
         """For the step Roles."""
+
+    @property
+    def schema(self) -> SchemaServices:
+        """For the step Schema."""
 
     @property
     def identity(self) -> IdentityServices:
@@ -171,21 +175,6 @@ class MigrationServices(Protocol):
 
     def look_for_restart(self, side: Side) -> ServerStart | Failure:
         """When the server was started (blocking)."""
-
-    def look_at_schema(self) -> SchemaLook | Failure:
-        """What the target has of the chosen tables (blocking)."""
-
-    def dump_schema(self) -> SchemaScript | Failure:
-        """The source's schema (blocking)."""
-
-    def apply_schema(self, script: SchemaScript) -> ScriptOutcome | Failure:
-        """Apply the schema on the target in one transaction (blocking)."""
-
-    def restore_schema(self) -> ScriptOutcome | Failure:
-        """Make the source's tables on the target and put off keys, indexes and constraints (blocking).
-
-        The engine of the migration's subscription builds these once rows are there.
-        """
 
     @property
     def engine(self) -> EngineView | None:

@@ -137,7 +137,7 @@ class TablesScreen(WizardScreen):
     STEP = Step.TABLES
     QUESTION = "Which tables are moved?"
     HELP_TEXT = _HELP
-    CSS_PATH: ClassVar[CSSPathType | None] = ["wizard.tcss", "tables.tcss"]
+    CSS_PATH: ClassVar[CSSPathType | None] = ["wizard.tcss", "row_list.tcss", "tables.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "mark", "Mark", id="tables.mark", tooltip="Mark or unmark; on a schema, all of it."),
         Binding("a", "choose_all", "All", id="tables.all", tooltip="Mark all that is shown."),

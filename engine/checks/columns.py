@@ -115,6 +115,31 @@ def _numeric_risk(source: re.Match[str], target: re.Match[str]) -> str | None:
     return _ROUNDED if source_scale > target_scale else None
 
 
+def column_risks(
+    source: Session, target: Session, tables: Iterable[TableName]
+) -> dict[TableName, tuple[str, ...]]:
+    """What may happen to values of tables that have one name on both sides, by table.
+
+    Args:
+        source, target: Sessions there.
+        tables: Those to look at; what is on one side only is left out.
+
+    Returns:
+        A sentence for each column in danger; none for a table whose columns agree.
+
+    Raises:
+        EngineError: A server could not be read.
+    """
+    names = list(tables)
+    theirs = _read(source, names, Side.SOURCE)
+    ours = _read(target, names, Side.TARGET)
+    return {
+        table: tuple(_table_risks(table, columns, ours[table]))
+        for table, columns in theirs.items()
+        if table in ours
+    }
+
+
 def check_columns(source: Server, target: Server, source_tables: Iterable[TableName]) -> Finding:
     """Compare the columns of tables that have one name on both sides.
 
@@ -122,11 +147,8 @@ def check_columns(source: Server, target: Server, source_tables: Iterable[TableN
         EngineError: A server could not be read.
     """
     check = "columns"
-    names = list(source_tables)
-    theirs = _read(source.session, names, Side.SOURCE)
-    ours = _read(target.session, names, Side.TARGET)
-    both = [table for table in theirs if table in ours]
-    risks = [risk for table in both for risk in _table_risks(table, theirs[table], ours[table])]
+    both = column_risks(source.session, target.session, source_tables)
+    risks = [risk for of_a_table in both.values() for risk in of_a_table]
     if not risks:
         found = (
             f"{counted(len(both), 'table')} of one name agree" if both else "no table is on both sides yet"

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -120,13 +120,19 @@ class SchemaArchive:
     """In neither part (:attr:`SortedEntries.later`), in an order that works."""
 
 
-def dump_archive(endpoint: Endpoint, source_version_number: int, sort: Sort = keep_all) -> SchemaArchive:
+def dump_archive(
+    endpoint: Endpoint,
+    source_version_number: int,
+    sort: Sort = keep_all,
+    left_out_schemas: Collection[str] = (),
+) -> SchemaArchive:
     """Dump the schema of a whole database, taken apart.
 
     Args:
         endpoint: The database.
         source_version_number: Its ``server_version_num``; the programs have to be of that version or newer.
         sort: Which entries both parts have; by default all.
+        left_out_schemas: Patterns of schemas that are not dumped, in lower case, with ``*`` and ``?``.
 
     Raises:
         BlockedError: No pg_dump or pg_restore is new enough.
@@ -134,7 +140,8 @@ def dump_archive(endpoint: Endpoint, source_version_number: int, sort: Sort = ke
     """
     pg_dump = find_program("pg_dump", source_version_number // 10000)
     pg_restore = find_program("pg_restore", pg_dump.version[0])
-    archive = run_pg_dump(endpoint, pg_dump, "--format=custom")
+    left_out = [f"--exclude-schema={pattern}" for pattern in left_out_schemas]
+    archive = run_pg_dump(endpoint, pg_dump, "--format=custom", *left_out)
     with tempfile.TemporaryDirectory(prefix="livesync-tui-") as folder:
         path = Path(folder, "schema.dump")
         path.write_bytes(archive)

@@ -56,7 +56,7 @@ class ComparedSchemas:
     def target_statements(self) -> frozenset[str]:
         """What the target has, each statement by itself and :meth:`comparable`."""
         return frozenset(
-            self.comparable(statement) for text in self.target_texts for statement in _single(text)
+            self.comparable(statement) for text in self.target_texts for statement in single_statements(text)
         )
 
 
@@ -65,10 +65,11 @@ def compare_schemas(
     source: Session,
     target_endpoint: Endpoint,
     target: Session,
-    own_identities: Collection[IdentityRecord] = (),
     *,
+    own_identities: Collection[IdentityRecord] = (),
     sort_source: Sort = keep_all,
     sort_target: Sort = keep_all,
+    left_out_schemas: Collection[str] = (),
 ) -> ComparedSchemas:
     """Read and compare both schemas; changes nothing that stays.
 
@@ -77,6 +78,7 @@ def compare_schemas(
         source, target: Sessions there, with no transaction open.
         own_identities: Replica identities that this migration set on the source.
         sort_source, sort_target: Which entries of each side are compared; by default all.
+        left_out_schemas: Patterns of schemas that are a provider's own affair, on either side.
 
     Raises:
         BlockedError: No pg_dump is new enough for both.
@@ -85,8 +87,10 @@ def compare_schemas(
     versions = (source.info.server_version, target.info.server_version)
     newest = max(versions)
     has_names = min(versions) >= _KEEPS_NOT_NULL_NAMES
-    ours = without_own_identities(dump_archive(source_endpoint, newest, sort_source), own_identities)
-    theirs = dump_archive(target_endpoint, newest, sort_target)
+    ours = without_own_identities(
+        dump_archive(source_endpoint, newest, sort_source, left_out_schemas), own_identities
+    )
+    theirs = dump_archive(target_endpoint, newest, sort_target, left_out_schemas)
     our_keys = identify(source, Side.SOURCE, ours)
     their_keys = identify(target, Side.TARGET, theirs)
 
@@ -123,7 +127,7 @@ def compare_schemas(
         key = our_keys[entry.id]
         if there is None:
             presence = Presence.MISSING
-            if not _is_about_an_extension(key):
+            if not is_about_an_extension(key):
                 planned = PlannedStatement(str(key), entry.statement, key)
                 missing[waits_for_rows].append((entry, planned))
         elif there.statement == entry.statement or comparable(there.statement) in (
@@ -158,7 +162,8 @@ def compare_schemas(
     )
 
 
-def _is_about_an_extension(key: ObjectKey) -> bool:
+def is_about_an_extension(key: ObjectKey) -> bool:
+    """Whether an object is an extension, or the comment that comes with one."""
     return key.kind in _COMES_BY_ITSELF or (key.kind == "COMMENT" and key.name.startswith("EXTENSION "))
 
 
@@ -181,7 +186,8 @@ def _makes_something(entry: ArchiveEntry) -> bool:
     return any(line and not line.startswith("--") for line in entry.statement.splitlines())
 
 
-def _single(text: str) -> list[str]:
+def single_statements(text: str) -> list[str]:
+    """The statements of one object, without their semicolons; the text itself where it cannot be read."""
     if text.find(";") == len(text) - 1:
         return [text[:-1]]
     try:

@@ -1,4 +1,4 @@
-"""Drops objects of the target that a person named one by one: all of them or none, nothing beside them."""
+"""Drops objects of the target that a person named one by one, and nothing beside them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engine.connection.endpoint import Endpoint
 from engine.connection.explain import explain
 from engine.connection.session import Session
 from engine.errors import Failure, Side, UsageError
-from engine.schema.apply import apply_statements, open_schema_session
+from engine.schema.apply import OnResult, apply_statements, open_schema_session
 from engine.schema.compare import ComparedSchemas
 from engine.schema.comparison import ApplyReport, ObjectKey, PlannedStatement
 from engine.script.grammar import drops_of
@@ -58,21 +58,32 @@ _BY_IDENTITY = {
 _ON_A_TABLE = ("trigger", "rule", "policy")
 
 
-def drop_objects(target: Endpoint, compared: ComparedSchemas, keys: Collection[ObjectKey]) -> ApplyReport:
+def drop_objects(
+    target: Endpoint,
+    compared: ComparedSchemas,
+    keys: Collection[ObjectKey],
+    *,
+    all_or_nothing: bool = True,
+    on_result: OnResult | None = None,
+) -> ApplyReport:
     """Drop objects in the reverse of the order in which they were made; compare again afterwards.
 
-    An object that another one needs is refused, and with it all of them.
+    An object that another one needs is refused.
 
     Args:
         target: Where.
         compared: Both schemas.
         keys: What to drop, as the comparison names it.
+        all_or_nothing: Undo everything when one is refused. Then all of them are locked at once, which a
+            server may refuse for thousands.
+        on_result: Told each result as it comes.
 
     Raises:
         UsageError: One of them is not on the target, or is nothing that can be dropped by itself.
         ConnectionFailedError: The target cannot be reached or went away.
         EngineError: It could not be read.
     """
+    wanted = frozenset(keys)
     for key in keys:
         if key not in compared.target_objects:
             raise UsageError(
@@ -82,12 +93,13 @@ def drop_objects(target: Endpoint, compared: ComparedSchemas, keys: Collection[O
         statements = [
             PlannedStatement(f"drop of {key}", _statement(session, key, *compared.target_objects[key]), key)
             for key in reversed(tuple(compared.target_objects))
-            if key in keys
+            if key in wanted
         ]
         return apply_statements(
             session,
             statements,
-            all_or_nothing=True,
+            all_or_nothing=all_or_nothing,
+            on_result=on_result,
             may_drop={
                 name for one in statements if (drops := drops_of(one.sql)) is not None for name in drops.names
             },

@@ -13,7 +13,7 @@ from engine.connection.endpoint import Endpoint
 from engine.schema.apply import OnResult, apply_statements, open_schema_session
 from engine.schema.compare import ComparedSchemas
 from engine.schema.comparison import ApplyReport, PlannedStatement
-from engine.script.grammar import split_script
+from engine.script.grammar import drops_of, split_script
 
 _RESTRICT = re.compile(r"\A((?:[ \t]*(?:--[^\n]*)?\n)*)\\restrict ([A-Za-z0-9]+)[ \t]*$", re.M)
 
@@ -30,8 +30,27 @@ def edited_statements(text: str) -> tuple[PlannedStatement, ...]:
         UsageError: It is not SQL, or holds a transaction statement; the message names the line.
     """
     return tuple(
-        PlannedStatement(_about(unit.sql), unit.sql) for unit in split_script(_without_restrict(text))
+        PlannedStatement(unit.comment or _about(unit.sql), unit.sql)
+        for unit in split_script(_without_restrict(text))
     )
+
+
+def drops_in(text: str) -> tuple[str, ...]:
+    """What a script drops or empties by its own words, each once, as :func:`apply_edited` wants it named.
+
+    Args:
+        text: The script.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    names = [
+        name
+        for statement in edited_statements(text)
+        if (drops := drops_of(statement.sql)) is not None
+        for name in drops.names
+    ]
+    return tuple(dict.fromkeys(names))
 
 
 def apply_edited(

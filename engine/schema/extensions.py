@@ -16,6 +16,7 @@ from engine.connection.endpoint import Endpoint
 from engine.connection.explain import explain
 from engine.connection.session import Session
 from engine.errors import Side
+from engine.providers.load import matches_any
 from engine.schema.apply import OnResult, apply_statements, open_schema_session
 from engine.schema.comparison import ApplyReport, ExtensionState, PlannedExtension, PlannedStatement
 
@@ -57,7 +58,7 @@ def plan_extensions(
 
     Args:
         source, target: Sessions there.
-        left_out: Extensions that are the source's provider's own affair.
+        left_out: Patterns of extensions that are a provider's own affair.
 
     Raises:
         EngineError: A server could not be read.
@@ -66,7 +67,7 @@ def plan_extensions(
         installed = [
             (str(name), str(schema), str(version))
             for name, schema, version in source.execute(_INSTALLED).fetchall()
-            if name not in left_out
+            if not matches_any(str(name), left_out)
         ]
     except psycopg.Error as error:
         raise explain(error, Side.SOURCE, "reading its extensions") from None
@@ -128,12 +129,14 @@ def create_extensions(
     """
     with open_schema_session(target) as session:
         return apply_statements(
-            session,
-            [
-                PlannedStatement(f"extension {extension.name}", extension.statement)
-                for extension in planned
-                if extension.statement
-            ],
-            all_or_nothing=False,
-            on_result=on_result,
+            session, extension_statements(planned), all_or_nothing=False, on_result=on_result
         )
+
+
+def extension_statements(planned: Collection[PlannedExtension]) -> tuple[PlannedStatement, ...]:
+    """What creates those that are to be created, in their order."""
+    return tuple(
+        PlannedStatement(f"extension {extension.name}", extension.statement)
+        for extension in planned
+        if extension.statement
+    )

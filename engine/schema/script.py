@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.catalog.table import TableName
-
 
 @dataclass(frozen=True, slots=True)
 class SchemaScript:
@@ -38,12 +36,3 @@ class WaitingObjects:
     """The one that builds them: keys after a table's rows, the rest after the copy."""
 
     count: int
-
-
-@dataclass(frozen=True, slots=True)
-class SchemaLook:
-    """What the target has of the chosen tables."""
-
-    missing: tuple[TableName, ...]
-    waiting: WaitingObjects | None
-    """What an earlier restore put off for a subscription that has not been started."""

@@ -25,8 +25,12 @@ def literal(value: str) -> str:
     return sql.quote(value).strip()
 
 
-def mask(text: str) -> tuple[str, dict[str, Secret]]:
+def mask(text: str, *, first: int = 1) -> tuple[str, dict[str, Secret]]:
     """Hide the passwords of a script that a person wrote or edited.
+
+    Args:
+        text: SQL.
+        first: Number of the first placeholder.
 
     Returns:
         The text with a placeholder for each literal that follows the word PASSWORD, and the literals. Of a
@@ -39,7 +43,7 @@ def mask(text: str) -> tuple[str, dict[str, Secret]]:
     secrets: dict[str, Secret] = {}
     position = 0
     for start, end in found:
-        name = placeholder(len(secrets) + 1)
+        name = placeholder(first + len(secrets))
         secrets[name] = Secret(text[start:end])
         shown += [text[position:start], literal(name)]
         position = end

@@ -80,8 +80,7 @@ class Tour:
             self._picture(step.value)
         await self._next(Step.SCHEMA)
         self._picture("schema")
-        await self._pilot.press("shift+tab", "shift+tab", "enter")
-        await self._settled()
+        await self._confirmed("x")
         await self._next(Step.IDENTITY)
         self._picture("identity")
         await self._confirmed("x")
@@ -125,6 +124,8 @@ class Tour:
 
     async def _confirmed(self, key: str) -> None:
         await self._pilot.press(key)
+        # Some steps read their script again before they ask.
+        await self._settled()
         await self._pilot.press("right", "enter")
         await self._settled()
 

@@ -26,7 +26,6 @@ _FILES_OF_STEPS: Mapping[str, Side] = MappingProxyType(
     {
         "migration_user.sql": Side.SOURCE,
         "roles.sql": Side.TARGET,
-        "schema.sql": Side.TARGET,
         "schema_dump.sql": Side.TARGET,
         "replica_identity.sql": Side.SOURCE,
         "publication.sql": Side.SOURCE,

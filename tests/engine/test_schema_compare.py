@@ -77,7 +77,11 @@ class Sides:
 
     def compare(self, own_identities: Collection[IdentityRecord] = ()) -> ComparedSchemas:
         return compare_schemas(
-            self.source_endpoint, self.source, self.target_endpoint, self.target, own_identities
+            self.source_endpoint,
+            self.source,
+            self.target_endpoint,
+            self.target,
+            own_identities=own_identities,
         )
 
     def restore_all(self) -> None:

@@ -23,7 +23,6 @@ from engine.cutover.outcome import (
 )
 from engine.errors import Failure, Side
 from engine.providers.fix import Fix
-from engine.schema.script import SchemaLook, SchemaScript, ScriptOutcome, WaitingObjects
 from engine.script.planned import Outcome, StatementResult
 from engine.snapshot import (
     CopyRate,
@@ -44,6 +43,7 @@ from tests.screens.fakes.postsync import FakePostsync
 from tests.screens.fakes.publication import FakePublication
 from tests.screens.fakes.rights import FakeRights
 from tests.screens.fakes.roles import FakeRoles
+from tests.screens.fakes.schema import FakeSchema
 from tests.screens.fakes.scripts import FakeScripts
 from tests.screens.fakes.tables import FakeTables
 from tests.screens.fakes.user import FakeUser
@@ -434,13 +434,6 @@ def finished_migration() -> SavedMigration:
     return shop_migration(Step.DONE, cutover=record, copy_finished_at=NOW - timedelta(minutes=22))
 
 
-SCRIPT = SchemaScript(
-    "--\n-- PostgreSQL database dump\n--\n\nCREATE TABLE public.customers (\n    id bigint NOT NULL,\n"
-    "    name text NOT NULL\n);\n\nCREATE TABLE public.orders (\n    id bigint NOT NULL,\n"
-    "    total numeric(12,2)\n);\n",
-    "pg_dump (PostgreSQL) 18.1",
-)
-APPLIED = ScriptOutcome(True, 41, "")
 DRAINED = DrainOutcome("2A/5B0F1D20", "2A/5B0F1D20", True, 0.8, None)
 SEQUENCES = tuple(
     SequenceOutcome(f"public.s{number}", f"public.s{number}", 100 * number, True, None)
@@ -468,6 +461,7 @@ class FakeServices:
     user: FakeUser = field(default_factory=FakeUser)
     tables: FakeTables = field(default_factory=lambda: FakeTables(shop_tables()))
     roles: FakeRoles = field(default_factory=FakeRoles)
+    schema: FakeSchema = field(default_factory=FakeSchema)
     identity: FakeIdentity = field(init=False)
     publication: FakePublication = field(init=False)
     cleanup: FakeCleanup = field(default_factory=FakeCleanup)
@@ -498,10 +492,6 @@ class FakeServices:
     """What the server says to every statement of a fix; empty: it runs them."""
 
     starts: list[ServerStart | Failure] = field(default_factory=list)
-    missing: tuple[TableName, ...] | Failure = ()
-    waiting: WaitingObjects | None = None
-    script: SchemaScript | Failure = SCRIPT
-    outcome: ScriptOutcome | Failure = APPLIED
     engine: FakeEngine | None = None
     next_engine: FakeEngine = field(default_factory=lambda: FakeEngine(copying_snapshot()))
     start_failure: Failure | None = None
@@ -628,25 +618,6 @@ class FakeServices:
     def look_for_restart(self, side: Side) -> ServerStart | Failure:
         self.calls.append(f"look for the restart of the {side.value}")
         return self.starts.pop(0) if self.starts else ServerStart(STARTED_AT, ())
-
-    def look_at_schema(self) -> SchemaLook | Failure:
-        return self.missing if isinstance(self.missing, Failure) else SchemaLook(self.missing, self.waiting)
-
-    def dump_schema(self) -> SchemaScript | Failure:
-        return self.script
-
-    def apply_schema(self, script: SchemaScript) -> ScriptOutcome | Failure:
-        self.calls.append("apply schema")
-        if isinstance(self.outcome, ScriptOutcome) and self.outcome.applied:
-            self.missing = ()
-        return self.outcome
-
-    def restore_schema(self) -> ScriptOutcome | Failure:
-        self.calls.append("restore schema")
-        if isinstance(self.outcome, ScriptOutcome) and self.outcome.applied:
-            self.missing = ()
-            self.waiting = WaitingObjects(self.migration.subscription, 14)
-        return self.outcome
 
     def start_engine(self) -> Failure | None:
         self.calls.append("start engine")

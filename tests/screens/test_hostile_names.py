@@ -26,7 +26,7 @@ from engine.postsync.checklist import Checklist, ChecklistItem, Task
 from engine.providers.fix import Fix
 from engine.roles.migration_role import MigrationUserPlan
 from engine.roles.planned import RolePlan
-from engine.schema.script import SchemaScript, ScriptOutcome
+from engine.schema.comparison import ExtensionState, PlannedExtension
 from engine.script.planned import Script, ScriptStatement
 from engine.snapshot import Event, Phase, Severity, TableState
 from screens.live import LiveScreen
@@ -46,6 +46,7 @@ from tests.screens.fake_services import (
     snapshot,
 )
 from tests.screens.fakes.publication import review
+from tests.screens.fakes.schema import compared
 from tests.screens.fakes.tables import FakeTables
 from tests.screens.scenario import LARGE, WizardForTests, play, press, shown, shown_lines
 
@@ -77,9 +78,13 @@ def _hostile(services: FakeServices, said: str) -> FakeServices:
     services.identity.planned = _identities(said)
     services.rights.planned = (_script(said),)
     services.postsync.planned = Checklist((ChecklistItem(0, Task.ANALYZE, said, said, 1, 1),))
-    services.missing = (TableName("public", said),)
-    services.script = SchemaScript(f"-- {said}", said)
-    services.outcome = ScriptOutcome(False, 3, said)
+    services.schema.missing = (TableName("public", said),)
+    services.schema.objects = (compared("TABLE", said, said), compared("VIEW", said, said, f"{said}!"))
+    services.schema.extensions = (
+        PlannedExtension(said, said, said, said, ExtensionState.MISSING, False, said),
+    )
+    services.schema.risks = (said,)
+    services.schema.refuses = {f"table {said}": said}
     statement = PlannedStatement(f"ALTER {said}", said)
     services.publication.planned = review(
         statement, publication=said, notes=(said,), missing_rights=(MissingRight(said, said),)

@@ -16,8 +16,8 @@ from engine.errors import Failure
 from livesync_tui.migration_context import MigrationContext
 from livesync_tui.saved import SavedMigrations
 from livesync_tui.step_services.scripts import ScriptSteps
+from screens.editing import run_editor
 from screens.migration import Step
-from screens.script_step import run_editor
 from screens.services import MigrationServices
 from screens.step_services.scripts import ScriptServices
 from tests.screens.fake_services import FakeServices, shop_migration

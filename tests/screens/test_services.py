@@ -78,7 +78,7 @@ def test_a_string_that_cannot_be_read_is_a_failure_that_does_not_repeat_it(tmp_p
     "method",
     [
         "tables.look",
-        "look_at_schema",
+        "schema.look",
         "run_checks",
         "identity.plan",
         "identity.plan_undo",

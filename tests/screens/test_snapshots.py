@@ -12,12 +12,10 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from engine.catalog.table import TableName
 from engine.checks.finding import Verdict, trouble
 from engine.cutover.outcome import RowDifference, TableComparison, WriteActivity
 from engine.errors import Failure, Retry, Side
 from engine.providers.fix import Fix
-from engine.schema.script import ScriptOutcome
 from engine.snapshot import CopyTotal, Event, Phase, Severity, TableState
 from livesync_tui.theme import NIGHT, SIXTEEN_COLOURS
 from screens import wizard
@@ -181,38 +179,6 @@ def test_checks_whose_fix_was_refused(snap_compare: SnapCompare) -> None:
 def test_checks_ask_whose_servers(snap_compare: SnapCompare) -> None:
     """Both sides beside each other."""
     assert snap_compare(_at(Step.CHECKS), run_before=_then("p"))
-
-
-@sizes
-def test_schema(snap_compare: SnapCompare, size: Size) -> None:
-    """Two tables are missing, the script is shown."""
-    missing = (TableName("public", "customers"), TableName("public", "orders"))
-    assert snap_compare(_at(Step.SCHEMA, missing=missing), terminal_size=size, run_before=_then())
-
-
-def test_schema_that_failed(snap_compare: SnapCompare) -> None:
-    """psql's message as it is."""
-    app = _at(
-        Step.SCHEMA,
-        missing=(TableName("public", "customers"),),
-        outcome=ScriptOutcome(
-            False, 7, 'ERROR:  type "citext" does not exist\nLINE 4:     email citext NOT NULL'
-        ),
-    )
-    assert snap_compare(app, run_before=_then("shift+tab", "enter"))
-
-
-def test_schema_restored_tables_first(snap_compare: SnapCompare) -> None:
-    """What waits for the rows is said."""
-    app = _at(Step.SCHEMA, missing=(TableName("public", "customers"),))
-    assert snap_compare(app, run_before=_then("shift+tab", "shift+tab", "enter"))
-    assert app.fake.calls == ["restore schema"]
-    assert app.fake.migration.builds_schema
-
-
-def test_schema_already_there(snap_compare: SnapCompare) -> None:
-    """Nothing to do, Next is on."""
-    assert snap_compare(_at(Step.SCHEMA), run_before=_then())
 
 
 @sizes

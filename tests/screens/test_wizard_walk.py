@@ -31,6 +31,7 @@ from tests.screens.fake_services import (
     server_summary,
     shop_migration,
 )
+from tests.screens.fakes.schema import FakeSchema, shop_schema
 from tests.screens.scenario import WizardForTests, paste, play, press, shown
 
 
@@ -40,7 +41,8 @@ async def _type(pilot: Pilot[Any], text: str) -> None:
 
 
 def test_a_whole_migration_can_be_walked_by_keys() -> None:
-    services = FakeServices(missing=(TableName("public", "customers"),))
+    schema = FakeSchema(shop_schema(), missing=(TableName("public", "customers"),))
+    services = FakeServices(schema=schema)
 
     async def walk(pilot: Pilot[Any], app: WizardForTests) -> None:
         assert isinstance(app.step, ConnectScreen)
@@ -79,8 +81,8 @@ def test_a_whole_migration_can_be_walked_by_keys() -> None:
         assert "missing on the target" in shown(app)
         await press(pilot, "ctrl+n")
         assert isinstance(app.step, SchemaScreen)
-        await press(pilot, "shift+tab", "enter")
-        assert services.calls.count("apply schema") == 1
+        await press(pilot, "shift+tab", "enter", "right", "enter")
+        assert schema.calls == ["all at once"]
         await press(pilot, "ctrl+n")
 
         assert isinstance(app.step, IdentityScreen)
