@@ -9,9 +9,9 @@ from engine.catalog.table import TableName
 from engine.catalog.table_map import TableMap, TableMapping
 from engine.catalog.table_map_edit import map_schema, map_table
 from engine.errors import Failure, Side
-from engine.schema.script import SchemaLook
 from engine.snapshot import Phase
 from livesync_tui.services import LivesyncServices
+from screens.step_services.schema import SchemaLook
 from screens.step_services.tables import TablesLook
 from tests.conftest import Database
 from tests.waiting import wait_until
@@ -96,7 +96,7 @@ def test_files_lie_with_the_migration_or_where_a_person_says(
 def test_a_broken_map_starts_nothing(source_db: Database, target_db: Database, tmp_path: Path) -> None:
     services = _services(source_db, target_db, tmp_path)
     services.record(replace(services.migration, table_map="[1]"))
-    for outcome in (services.look_at_schema(), services.start_engine(), services.copy_sequences()):
+    for outcome in (services.schema.look(), services.start_engine(), services.copy_sequences()):
         assert isinstance(outcome, Failure)
         assert "table map" in outcome.title
     assert services.engine is None
@@ -107,7 +107,7 @@ def test_everything_follows_the_map(source_db: Database, target_db: Database, tm
     services = _services(source_db, target_db, tmp_path)
     tables = (CUSTOMERS, ORDERS, ITEMS)
     services.record(replace(services.migration, tables=tables, table_map=MAP.to_text(), publication="mapped"))
-    look = services.look_at_schema()
+    look = services.schema.look()
     assert isinstance(look, SchemaLook)
     assert set(look.missing) == {
         CUSTOMERS,
@@ -115,7 +115,7 @@ def test_everything_follows_the_map(source_db: Database, target_db: Database, tm
         TableName("warehouse", "items"),
     }
     target_db.execute(_TARGET)
-    look = services.look_at_schema()
+    look = services.schema.look()
     assert isinstance(look, SchemaLook)
     assert look.missing == ()
 
@@ -162,6 +162,6 @@ def test_several_tables_in_one_are_missed_once(
     services = _services(source_db, target_db, tmp_path)
     shared = TableMap((TableMapping("public", ".*", "public", "everything"),))
     services.record(replace(services.migration, tables=(CUSTOMERS, ORDERS), table_map=shared.to_text()))
-    look = services.look_at_schema()
+    look = services.schema.look()
     assert isinstance(look, SchemaLook)
     assert look.missing == (TableName("public", "everything"),)
