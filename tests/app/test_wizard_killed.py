@@ -163,6 +163,7 @@ def test_killed_and_started_again(  # noqa: PLR0917
         writer.stop()
         wait_drained(source_db, target_db)
         wait_until(lambda: not target_db.query("select from _ts_live_sync.deferred where state <> 'done'"))
+        assert_all_equal(source_db, target_db)
         found = [host.pid for host in find_hosts(sockets / "livesync-tui")]
         assert (found == [host.pid]) is (killed == "wizard")
     finally:
@@ -171,7 +172,6 @@ def test_killed_and_started_again(  # noqa: PLR0917
         for host in find_hosts(sockets / "livesync-tui"):
             os.kill(host.pid, signal.SIGKILL)
     assert writer.failure is None
-    assert_all_equal(source_db, target_db)
     assert index_names(target_db) == index_names(source_db)
     assert target_db.query("select epoch from _ts_live_sync.subscription") == [
         (1 if killed == "wizard" else 2,)

@@ -67,7 +67,10 @@ def assert_all_equal(source_db: Database, target_db: Database) -> None:
     target = parse_endpoint(Side.TARGET, target_db.conninfo)
     with open_session(source, "test") as session:
         tables = list_tables(session)
-    found = verify(source, target, "night", on_progress=lambda progress: None, on_wait=lambda words: None)
+    ((subscription,),) = target_db.query("select subname from _ts_live_sync.subscription")
+    found = verify(
+        source, target, subscription, on_progress=lambda progress: None, on_wait=lambda words: None
+    )
     assert len(found.comparisons) == len(tables)
     assert found.rows > 1000
     assert found.is_equal, (found.differing, found.unknown, found.not_compared)

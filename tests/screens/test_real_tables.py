@@ -9,6 +9,7 @@ from engine.catalog.table import TableName
 from engine.catalog.table_map import TableMap, TableMapping
 from engine.catalog.table_map_edit import map_schema, map_table
 from engine.errors import Failure, Side
+from engine.script.planned import Script, ScriptStatement
 from engine.snapshot import Phase
 from livesync_tui.services import LivesyncServices
 from screens.step_services.schema import SchemaLook
@@ -119,9 +120,11 @@ def test_everything_follows_the_map(source_db: Database, target_db: Database, tm
     assert isinstance(look, SchemaLook)
     assert look.missing == ()
 
-    plan = services.plan_publication()
-    assert not isinstance(plan, Failure)
-    assert services.apply_publication(plan) is None
+    review = services.publication.plan()
+    assert not isinstance(review, Failure)
+    statements = tuple(ScriptStatement(one.why, one.sql) for one in review.plan.statements)
+    services.scripts.generate(Side.SOURCE, Script("publication.sql", "What is published", statements))
+    assert not isinstance(services.publication.apply(), Failure)
     assert services.start_engine() is None
     engine = services.engine
     assert engine is not None
