@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 # Three at a time on two cores: most tests wait for a server. Each worker has servers of its own.
 TOGETHER := -n 3
 
-.PHONY: demo test test-slow test-faults test-versions bench lint format clean
+.PHONY: demo test test-slow test-faults test-versions bench tour lint format clean
 
 demo: $(VENV)/.ready
 	$(BIN)/livesync-tui demo
@@ -25,6 +25,10 @@ test-versions: $(VENV)/.ready
 # For example ARGS="apply --quick"; without: all five at full size, nearly half an hour.
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# The README's pictures, of a run over the demo's servers.
+tour: $(VENV)/.ready
+	$(BIN)/python -m livesync_tui.demo.tour docs/tour
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
