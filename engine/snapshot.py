@@ -185,6 +185,20 @@ class Lag:
 
 
 @dataclass(frozen=True, slots=True)
+class FenceSeen:
+    """A fence whose transaction is durable on the target (:mod:`engine.cutover.fence`)."""
+
+    text: str
+    """Tells it from any other."""
+
+    lsn: str
+    """End of its transaction on the source, as ``X/X``."""
+
+    changes_after: int
+    """Row changes that were committed on the source after it and are applied by now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The engine at one moment."""
 
@@ -224,6 +238,13 @@ class Snapshot:
 
     objects_failed: int = 0
     """Of those, what the target refused."""
+
+    fences: tuple[FenceSeen, ...] = ()
+    """The last ones this engine has seen, oldest first."""
+
+    def fence(self, text: str) -> FenceSeen | None:
+        """The fence of that text, or None while it was not seen."""
+        return next((fence for fence in self.fences if fence.text == text), None)
 
     def count(self, state: TableState) -> int:
         """How many tables are in ``state``."""

@@ -117,8 +117,17 @@ class MigrationApp(App[None], inherit_bindings=False):
         # A start page of a migration that has no answers yet is nothing to remember.
         if migration.source_conninfo and request.step is not Step.START:
             furthest = max(migration.furthest_step, request.step, key=lambda step: step.number)
+            reached = migration.steps_reached
+            if request.step not in (step for step, _ in reached):
+                reached = (*reached, (request.step, services.now()))
             failure = services.record(
-                replace(migration, step=request.step, furthest_step=furthest, updated_at=services.now())
+                replace(
+                    migration,
+                    step=request.step,
+                    furthest_step=furthest,
+                    steps_reached=reached,
+                    updated_at=services.now(),
+                )
             )
             if failure is not None:
                 self.notify(visible(failure.sentence()), severity="error", markup=False)
@@ -184,7 +193,8 @@ class MigrationApp(App[None], inherit_bindings=False):
                 state = EngineLeft.RUNS_ON
             else:
                 state = EngineLeft.STOPPED if services.stop_engine() is True else EngineLeft.NOT_IN_TIME
-        return after_exit_text(services.migration, state, services.drop_command())
+        changes = services.cutover.source_changes()
+        return after_exit_text(services.migration, state, services.drop_command(), changes)
 
     # When something breaks.
 

@@ -20,10 +20,18 @@ from engine.catalog.hypertable_choice import choices_from_json
 from engine.catalog.planned_identity import records_from_json
 from engine.catalog.publication_record import publication_records_from_json
 from engine.catalog.table import TableName
+from engine.cutover.outcome import ReadOnlyRecord
 from engine.errors import EngineError, Failure, Retry
 from engine.roles.planned import CreatedRole
 from livesync_tui.paths import make_private_directory, write_private_file
-from screens.migration import DEFAULT_SYNC_WORKERS, CutoverRecord, SavedMigration, Step
+from screens.migration import (
+    DEFAULT_SYNC_WORKERS,
+    ComparedTable,
+    CutoverRecord,
+    RehearsalRecord,
+    SavedMigration,
+    Step,
+)
 
 VERSION = 1
 _FILE = "migration.json"
@@ -109,14 +117,37 @@ def to_document(migration: SavedMigration) -> dict[str, Any]:
         "publications": [publication.to_json() for publication in migration.publications],
         "publishes_whole_schemas": migration.publishes_whole_schemas,
         "publishes_updates": migration.publishes_updates,
+        "read_only": [
+            {"database": one.database, "role": one.role, "before": one.before} for one in migration.read_only
+        ],
+        "rehearsals": [
+            {
+                "at": _moment(one.at),
+                "fence_seconds": one.fence_seconds,
+                "sequences_seconds": one.sequences_seconds,
+                "compare_seconds": one.compare_seconds,
+            }
+            for one in migration.rehearsals
+        ],
+        "steps_reached": [
+            {"step": step.value, "at": _moment(moment)} for step, moment in migration.steps_reached
+        ],
+        "not_migrated": None if migration.not_migrated is None else list(migration.not_migrated),
         "cutover": {
             "writers_stopped_at": _moment(record.writers_stopped_at),
             "attested": record.attested,
             "fence_lsn": record.fence_lsn,
+            "fence_seconds": record.fence_seconds,
             "sequences_set": record.sequences_set,
+            "sequences_seconds": record.sequences_seconds,
             "tables_compared": record.tables_compared,
             "rows_compared": record.rows_compared,
             "differences": record.differences,
+            "compare_seconds": record.compare_seconds,
+            "tables": [
+                {"name": table.name, "rows": table.rows, "found": table.found} for table in record.tables
+            ],
+            "warnings": list(record.warnings),
             "done_at": _moment(record.done_at),
         },
         "dropped_at": _moment(migration.dropped_at),
@@ -180,14 +211,34 @@ def from_document(document: Mapping[str, Any]) -> SavedMigration:
             publications=publication_records_from_json(document.get("publications", [])),
             publishes_whole_schemas=bool(document.get("publishes_whole_schemas", False)),
             publishes_updates=bool(document.get("publishes_updates", True)),
+            read_only=tuple(
+                ReadOnlyRecord(str(one["database"]), str(one["role"]), one["before"])
+                for one in document.get("read_only", ())
+            ),
+            rehearsals=tuple(_read_rehearsal(one) for one in document.get("rehearsals", ())),
+            steps_reached=tuple(
+                (Step(one["step"]), datetime.fromisoformat(one["at"]))
+                for one in document.get("steps_reached", ())
+            ),
+            not_migrated=None
+            if document.get("not_migrated") is None
+            else tuple(str(one) for one in document["not_migrated"]),
             cutover=CutoverRecord(
                 writers_stopped_at=_read_moment(record["writers_stopped_at"]),
                 attested=str(record["attested"]),
                 fence_lsn=str(record["fence_lsn"]),
+                fence_seconds=record.get("fence_seconds"),
                 sequences_set=record["sequences_set"],
+                sequences_seconds=record.get("sequences_seconds"),
                 tables_compared=record["tables_compared"],
                 rows_compared=record["rows_compared"],
                 differences=record["differences"],
+                compare_seconds=record.get("compare_seconds"),
+                tables=tuple(
+                    ComparedTable(str(one["name"]), int(one["rows"]), str(one["found"]))
+                    for one in record.get("tables", ())
+                ),
+                warnings=tuple(str(one) for one in record.get("warnings", ())),
                 done_at=_read_moment(record["done_at"]),
             ),
             dropped_at=_read_moment(document["dropped_at"]),
@@ -200,6 +251,15 @@ def from_document(document: Mapping[str, Any]) -> SavedMigration:
                 retry=Retry.NEVER,
             )
         ) from None
+
+
+def _read_rehearsal(document: Mapping[str, Any]) -> RehearsalRecord:
+    return RehearsalRecord(
+        datetime.fromisoformat(document["at"]),
+        float(document["fence_seconds"]),
+        float(document["sequences_seconds"]),
+        float(document["compare_seconds"]),
+    )
 
 
 class SavedMigrations:

@@ -21,19 +21,9 @@ from engine.checks.run import run_checks
 from engine.connection.endpoint import Endpoint, fields_of, parse_endpoint
 from engine.connection.fields import ConnectionFields
 from engine.connection.probe import probe_server
-from engine.connection.session import open_session
 from engine.connection.stage import StageDone
 from engine.connection.summary import EndpointSummary, ServerSummary
-from engine.cutover.drain import drain
-from engine.cutover.outcome import (
-    ComparisonProgress,
-    DrainOutcome,
-    SequenceOutcome,
-    TableComparison,
-    WriteActivity,
-)
-from engine.cutover.sequences import copy_sequences
-from engine.cutover.writers import write_activity
+from engine.cutover.outcome import ComparisonProgress, TableComparison
 from engine.errors import EngineError, Failure, Side
 from engine.providers.load import load_providers
 from engine.replication.subscription import SubscriptionConfig
@@ -45,6 +35,7 @@ from livesync_tui.paths import state_directory
 from livesync_tui.saved import SavedMigrations
 from livesync_tui.service_failure import failure_of, returns_failure
 from livesync_tui.step_services.cleanup import CleanupSteps
+from livesync_tui.step_services.cutover import CutoverSteps
 from livesync_tui.step_services.host import HostSteps
 from livesync_tui.step_services.identity import IdentitySteps
 from livesync_tui.step_services.postsync import PostsyncSteps
@@ -60,8 +51,6 @@ from screens.migration import SavedMigration
 
 _STOP_SECONDS = 60.0
 """Finishing the open target transaction takes as long as the largest batch; a minute is many of them."""
-
-_DRAIN_SECONDS = 120.0
 
 
 class LivesyncServices:
@@ -83,7 +72,7 @@ class LivesyncServices:
             SavedMigrations(folder or state_directory()), subscription, dry_run=dry_run
         )
         self._given = {Side.SOURCE: source, Side.TARGET: target}
-        self._stop_writers = stop_writers
+        self._starts_new = stop_writers is not None
         self._log_path = log_path
         self._typed: dict[Side, str] = {}
         """Connection strings as they were used, for the masked inputs."""
@@ -100,6 +89,7 @@ class LivesyncServices:
         self.rights = RightsSteps(self._context)
         self.postsync = PostsyncSteps(self._context)
         self.host = HostSteps(self._context, host_directory)
+        self.cutover = CutoverSteps(self._context, self.host, stop_writers)
 
     # This machine.
 
@@ -113,7 +103,7 @@ class LivesyncServices:
 
     @property
     def starts_new(self) -> bool:
-        return self._stop_writers is not None
+        return self._starts_new
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -313,35 +303,6 @@ class LivesyncServices:
         return self.host.stop(_STOP_SECONDS)
 
     # Cutover.
-
-    @property
-    def can_stop_writers(self) -> bool:
-        return self._stop_writers is not None
-
-    @returns_failure("stopping the writers")
-    def stop_writers(self) -> None:
-        if self._stop_writers is not None:
-            self._stop_writers()
-
-    @returns_failure("looking for writers")
-    def write_activity(self) -> WriteActivity:
-        with open_session(self._source, "write activity") as session:
-            return write_activity(session)
-
-    @returns_failure("applying what was written")
-    def drain(self) -> DrainOutcome:
-        assert self.engine is not None
-        with open_session(self._source, "fence") as session:
-            return drain(self.engine, session, timeout_seconds=_DRAIN_SECONDS)
-
-    @returns_failure("carrying the sequences over")
-    def copy_sequences(self) -> tuple[SequenceOutcome, ...]:
-        self._context.require_writing()
-        with (
-            open_session(self._source, "sequences") as source,
-            open_session(self._target, "sequences") as target,
-        ):
-            return copy_sequences(source, target, self._context.table_map)
 
     @returns_failure("comparing row by row")
     def compare_tables(

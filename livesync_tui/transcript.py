@@ -7,15 +7,19 @@ are only ever added. Passwords stand as placeholders, as they do wherever a stat
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from engine.connection.summary import EndpointSummary
+from engine.errors import Side
 from engine.script.planned import Outcome, StatementResult, one_line
 
 FILE_NAME = "transcript.sql"
+
+_HEAD = re.compile(r"-- \d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ (source|target) ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,25 @@ def transcript_text(ended_at: datetime, where: EndpointSummary, statements: Iter
         lines.extend(sql.splitlines() if done else (f"-- {line}" for line in sql.splitlines()))
         lines.append("")
     return "".join(f"{line}\n" for line in lines)
+
+
+def applied_statements(text: str, side: Side) -> tuple[str, ...]:
+    """Statements of a transcript that were applied on ``side``, in order, without the last semicolon."""
+    found: list[str] = []
+    lines: list[str] | None = None
+    for line in (*text.splitlines(), ""):
+        head = _HEAD.match(line)
+        if head is not None:
+            lines = [] if head[1] == side.value else None
+        elif lines is None:
+            continue
+        elif not line:
+            if lines:
+                found.append("\n".join(lines).removesuffix(";"))
+            lines = None
+        elif lines or not line.startswith("-- "):  # What stands in front is the server's words.
+            lines.append(line)
+    return tuple(found)
 
 
 def append_private(path: Path, text: str) -> None:

@@ -15,8 +15,9 @@ from textual.widgets import Static
 from engine.errors import Failure, Side
 from screens.format import plain, plural, visible_lines
 from screens.migration import Step
+from screens.modals.confirm import ConfirmModal
 from screens.modals.confirm_name import ConfirmNameModal
-from screens.report import report_text
+from screens.report import report_json, report_markdown
 from screens.step_services.cleanup import CleanupOutcome, CleanupPlan
 from screens.wizard import WizardScreen
 
@@ -29,6 +30,8 @@ up: it shows what there is to do and asks for the subscription's name. On the so
 the publication that the wizard made (one that was there before gets back what it had), then puts back the
 replica identities that were set; on the target it removes our state. Rows are not touched. What is refused
 stays, is said, and d tries it again.
+
+If the source was made read-only for the cutover, it stays so until u brings back what was set before.
 """
 
 
@@ -41,6 +44,7 @@ class DoneScreen(WizardScreen):
     CSS_PATH: ClassVar[CSSPathType | None] = ["wizard.tcss", "done.tcss"]
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d", "drop", "Clean up", id="done.drop", tooltip="Take back what we left; asks first."),
+        Binding("u", "undo_read_only", "Let write", id="done.undo", tooltip="Undo read-only on the source."),
         Binding("e", "error_details", "Error", id="done.error", show=False, tooltip="Details of the error."),
     ]
 
@@ -52,22 +56,37 @@ class DoneScreen(WizardScreen):
     def opened(self) -> None:
         self.query_one("#report").focus()
         self._show()
+        if self.services.migration.not_migrated is None:
+            cutover = self.services.cutover
+            self.start_job(
+                "left-out", "looking what was left out", cutover.not_migrated, self._left_out, quiet=True
+            )
+
+    def _left_out(self, found: tuple[str, ...] | Failure) -> None:
+        if not isinstance(found, Failure):
+            self.remember(not_migrated=found)
+            self._show()
 
     def _report(self) -> str:
-        return report_text(self.services.migration, self.services.drop_command())
+        statements = self.services.cutover.source_changes()
+        return report_markdown(self.services.migration, self.services.drop_command(), statements)
 
     def _show(self) -> None:
         text = self._report()
         self.query_one("#text", Static).update(visible_lines(text))
-        written = self.services.write_file("report.txt", text)
+        written = self.services.write_file("report.md", text)
+        if isinstance(written, Path):
+            document = report_json(self.services.migration, self.services.cutover.source_changes())
+            second = self.services.write_file("report.json", document)
+            written = second if isinstance(second, Failure) else written
         line = self.query_one("#written", Static)
         if isinstance(written, Path):
-            line.update(plain(f"Written to {written}"))
+            line.update(plain(f"Written to {written} and report.json"))
         else:
             self.notice(written)
 
     def copy_text(self) -> tuple[str, str] | None:
-        return "report.txt", self._report()
+        return "report.md", self._report()
 
     def back_step(self) -> Step | None:
         return None
@@ -82,6 +101,39 @@ class DoneScreen(WizardScreen):
         if migration.publications or migration.identities:
             return "Slots are gone; something of ours is left on the source: d tries again"
         return "Everything is cleaned up; q leaves"
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "undo_read_only":
+            return bool(self.services.migration.read_only)
+        return super().check_action(action, parameters)
+
+    def action_undo_read_only(self) -> None:
+        if self.jobs.running or not self.services.migration.read_only:
+            return
+        said = "\n".join(f"  {record.words}" for record in self.services.migration.read_only)
+        modal = ConfirmModal(
+            "Let the source write again?",
+            "What is written there is not carried over any more. default_transaction_read_only comes back to "
+            f"what it was for\n{said}",
+            act="Let it write",
+        )
+        self.app.push_screen(modal, self._undo_read_only)
+
+    def _undo_read_only(self, confirmed: bool | None) -> None:
+        def undo() -> bool | Failure:
+            return self.services.cutover.undo_read_only() or True
+
+        if confirmed:
+            self.notice(None)
+            self.start_job("undo", "letting the source write again", undo, self._undone)
+
+    def _undone(self, outcome: bool | Failure) -> None:
+        if isinstance(outcome, Failure):
+            self.notice(outcome)
+            return
+        self._show()
+        self.refresh_bindings()
+        self.redraw_frame()
 
     def action_drop(self) -> None:
         migration = self.services.migration

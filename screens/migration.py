@@ -15,6 +15,7 @@ from engine.catalog.hypertable_choice import HypertableChoice
 from engine.catalog.planned_identity import IdentityRecord
 from engine.catalog.publication_record import PublicationRecord
 from engine.catalog.table import TableName
+from engine.cutover.outcome import ReadOnlyRecord
 from engine.roles.planned import CreatedRole
 
 DEFAULT_SYNC_WORKERS = 4
@@ -79,6 +80,38 @@ CHOOSING_STEPS = (
 
 
 @dataclass(frozen=True, slots=True)
+class RehearsalRecord:
+    """How long the parts of a cutover took while the writers went on."""
+
+    at: datetime
+    fence_seconds: float
+    sequences_seconds: float
+    compare_seconds: float
+
+    @property
+    def low_seconds(self) -> float:
+        """The outage when all goes as it did: two fences, the sequences, the comparison."""
+        return 2 * self.fence_seconds + self.sequences_seconds + self.compare_seconds
+
+    @property
+    def high_seconds(self) -> float:
+        """With half as much again, and a moment to type the name."""
+        return 1.5 * self.low_seconds + 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedTable:
+    """One table as it was compared before the line."""
+
+    name: str
+    """Schema-qualified, for display."""
+
+    rows: int
+    found: str
+    """What differs, in words; empty when nothing does."""
+
+
+@dataclass(frozen=True, slots=True)
 class CutoverRecord:
     """What was done on the way over the line, for the report and for a resume."""
 
@@ -89,10 +122,19 @@ class CutoverRecord:
     fence_lsn: str = ""
     """Source position up to which everything was applied before the switch."""
 
+    fence_seconds: float | None = None
+    """From writing the fence to its commit on the target."""
+
     sequences_set: int | None = None
+    sequences_seconds: float | None = None
     tables_compared: int | None = None
     rows_compared: int | None = None
     differences: int | None = None
+    compare_seconds: float | None = None
+    tables: tuple[ComparedTable, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What was known not to be done, and accepted by typing the name."""
+
     done_at: datetime | None = None
     """When the line was crossed; None before."""
 
@@ -177,6 +219,16 @@ class SavedMigration:
 
     publishes_updates: bool = True
     """Whether updates and deletes are published; otherwise inserts and truncates only."""
+
+    read_only: tuple[ReadOnlyRecord, ...] = ()
+    """Settings made on the source so that it is not written to; written down before they are made."""
+
+    rehearsals: tuple[RehearsalRecord, ...] = ()
+    steps_reached: tuple[tuple[Step, datetime], ...] = ()
+    """When each step was first shown, in order."""
+
+    not_migrated: tuple[str, ...] | None = None
+    """What of the source was left out, in words; None while nobody looked."""
 
     cutover: CutoverRecord = CutoverRecord()
     dropped_at: datetime | None = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
 
 from screens.format import human_bytes, human_count, human_duration, human_moment, plural, visible
-from screens.migration import SavedMigration
+from screens.migration import ComparedTable, SavedMigration
 
 
 def _span(start: datetime | None, end: datetime | None) -> str:
@@ -16,46 +18,193 @@ def _span(start: datetime | None, end: datetime | None) -> str:
     )
 
 
-def report_text(migration: SavedMigration, drop_command: str) -> str:
-    """The whole report."""
+def _code(text: str) -> str:
+    """Foreign text that Markdown leaves as it is."""
+    shown = visible(text)
+    fence = "``" if "`" in shown else "`"
+    space = " " if "`" in shown else ""
+    return f"{fence}{space}{shown}{space}{fence}"
+
+
+def _listed(title: str, lines: Iterable[str], nothing: str) -> list[str]:
+    return ["", f"## {title}", "", *([f"* {line}" for line in lines] or [nothing])]
+
+
+def _remains(migration: SavedMigration, drop_command: str) -> list[str]:
+    created = migration.created_user
+    on_source = _remains_on_source(migration)
+    if created is not None:
+        on_source.append(f"source: role {_code(created.name)}, made for the migration")
+    on_source += [f"source: read-only for {_code(record.words)}" for record in migration.read_only]
+    if migration.dropped_at is not None:
+        cleaned = f"Cleaned up {human_moment(migration.dropped_at)}: slots and our state are gone"
+        return [cleaned, *(on_source or ["Nothing of ours remains on the source."])]
+    return [
+        f"source: slot live_sync_{migration.subscription}: it keeps WAL until it is dropped",
+        *on_source,
+        "target: schema _ts_live_sync, our state",
+        f"When the application runs well on the target: {_code(drop_command)}",
+    ]
+
+
+def source_changes_of(migration: SavedMigration, statements: Iterable[str]) -> tuple[str, ...]:
+    """Everything that was changed on the source, as it is known here.
+
+    Args:
+        migration: What was chosen.
+        statements: Of the transcript, those that were run on the source.
+    """
+    known = []
+    if migration.created_user is not None:
+        known.append(f"role {migration.created_user.name}: made for the migration")
+    known += [
+        f"publication {record.name}: {'made' if record.is_ours else 'changed'}"
+        for record in migration.publications
+    ]
+    if migration.started_at is not None:
+        known.append(f"replication slot live_sync_{migration.subscription}")
+    known += [
+        f"replica identity of {record.relation}; back with: {record.undo_sql}"
+        for record in migration.identities
+    ]
+    return (*known, *statements)
+
+
+def report_markdown(migration: SavedMigration, drop_command: str, statements: Iterable[str] = ()) -> str:
+    """The whole report.
+
+    Args:
+        migration: After the cutover.
+        drop_command: What removes the rest.
+        statements: Of the transcript, those that were run on the source.
+    """
     record = migration.cutover
     difference = "unknown" if record.differences is None else plural(record.differences, "difference")
-    created = migration.created_user
-    role = [] if created is None else [f"  source  role {visible(created.name)}, made for the migration"]
-    lines = [
-        f"Migration {visible(migration.name)}",
-        f"  from {visible(migration.source_name)}",
-        f"  to   {visible(migration.target_name)}",
-        "",
-        f"Started        {human_moment(migration.started_at)}",
-        f"Cut over       {human_moment(record.done_at)}",
-        f"Initial copy   {_span(migration.started_at, migration.copy_finished_at)}",
-        f"Whole time     {_span(migration.started_at, record.done_at)}",
-        f"Write outage   {human_duration(record.outage_seconds)}, from the writers' stop to the line",
-        f"Writers        {record.attested or 'unknown'}",
-        f"Fence          everything up to {record.fence_lsn or 'unknown'} was applied",
-        f"Sequences      {human_count(record.sequences_set)} set",
-        f"Compared       {human_count(record.tables_compared)} tables, "
-        f"{human_count(record.rows_compared)} rows: {difference}",
-        "",
-        plural(len(migration.tables), "table") + " moved:",
-        *(f"  {visible(str(name))}" for name in migration.tables),
-        "",
+    facts = [
+        ("From", visible(migration.source_name)),
+        ("To", visible(migration.target_name)),
+        ("Started", human_moment(migration.started_at)),
+        ("Cut over", human_moment(record.done_at)),
+        ("Initial copy", _span(migration.started_at, migration.copy_finished_at)),
+        ("Whole time", _span(migration.started_at, record.done_at)),
+        ("Write outage", f"{human_duration(record.outage_seconds)}, from the writers' stop to the line"),
+        ("Writers", record.attested or "unknown"),
+        (
+            "Fence",
+            f"{record.fence_lsn or 'unknown'}, committed on the target after "
+            f"{human_duration(record.fence_seconds)}; nothing came after it",
+        ),
+        (
+            "Sequences",
+            f"{human_count(record.sequences_set)} set in {human_duration(record.sequences_seconds)}",
+        ),
+        (
+            "Compared",
+            f"{human_count(record.tables_compared)} tables, {human_count(record.rows_compared)} rows: "
+            f"{difference}, in {human_duration(record.compare_seconds)}",
+        ),
     ]
-    remains = [*_remains_on_source(migration), *role]
-    if migration.dropped_at is not None:
-        lines.append(f"Cleaned up     {human_moment(migration.dropped_at)}: slots and our state are gone")
-        lines += ["What remains", *remains] if remains else ["Nothing of ours remains on the source."]
-    else:
-        lines += [
-            "What remains",
-            f"  source  slot live_sync_{migration.subscription}: it keeps WAL until it is dropped",
-            *remains,
-            "  target  schema _ts_live_sync, our state",
-            "When the application runs well on the target:",
-            f"  {visible(drop_command)}",
-        ]
+    width = max(len(name) for name, _ in facts)
+    lines = [
+        f"# Migration {visible(migration.name)}",
+        "",
+        *(f"    {name:<{width}}  {value}" for name, value in facts),
+    ]
+    lines += _listed(
+        "Steps",
+        (f"{human_moment(moment)}  {step.title}" for step, moment in migration.steps_reached),
+        "Not recorded.",
+    )
+    lines += _listed(
+        "Rehearsals",
+        (
+            f"{human_moment(one.at)}: fence {human_duration(one.fence_seconds)}, sequences "
+            f"{human_duration(one.sequences_seconds)}, comparison {human_duration(one.compare_seconds)}"
+            for one in migration.rehearsals
+        ),
+        "None.",
+    )
+    compared = {table.name: table for table in record.tables}
+    lines += _listed(
+        f"{plural(len(migration.tables), 'table')} moved",
+        (_table_line(str(name), compared.get(str(name))) for name in migration.tables),
+        "None.",
+    )
+    lines += _listed("Warnings accepted", map(visible, record.warnings), "None.")
+    left_out = migration.not_migrated
+    lines += _listed(
+        "Not migrated",
+        map(_code, left_out or ()),
+        "Nothing of the source's tables and roles was left out."
+        if left_out is not None
+        else "Not looked at.",
+    )
+    lines += _listed(
+        "Changed on the source", map(_code, source_changes_of(migration, statements)), "Nothing."
+    )
+    lines += _listed("What remains", _remains(migration, drop_command), "Nothing.")
     return "\n".join(lines) + "\n"
+
+
+def _table_line(name: str, table: ComparedTable | None) -> str:
+    if table is None:
+        return f"{_code(name)}: not compared"
+    return f"{_code(name)}: {human_count(table.rows)} rows, {visible(table.found) or 'equal'}"
+
+
+def report_json(migration: SavedMigration, statements: Iterable[str] = ()) -> str:
+    """The report for programs: times in ISO 8601 and UTC, spans in seconds.
+
+    Args:
+        migration: After the cutover.
+        statements: Of the transcript, those that were run on the source.
+    """
+    record = migration.cutover
+    document = {
+        "migration": migration.name,
+        "subscription": migration.subscription,
+        "source": migration.source_name,
+        "target": migration.target_name,
+        "started_at": _iso(migration.started_at),
+        "copy_finished_at": _iso(migration.copy_finished_at),
+        "writers_stopped_at": _iso(record.writers_stopped_at),
+        "cut_over_at": _iso(record.done_at),
+        "cleaned_up_at": _iso(migration.dropped_at),
+        "write_outage_seconds": record.outage_seconds,
+        "writers": record.attested,
+        "fence_lsn": record.fence_lsn,
+        "fence_seconds": record.fence_seconds,
+        "sequences_set": record.sequences_set,
+        "sequences_seconds": record.sequences_seconds,
+        "tables_compared": record.tables_compared,
+        "rows_compared": record.rows_compared,
+        "tables_different": record.differences,
+        "compare_seconds": record.compare_seconds,
+        "steps": [{"step": step.value, "reached_at": _iso(at)} for step, at in migration.steps_reached],
+        "rehearsals": [
+            {
+                "at": _iso(one.at),
+                "fence_seconds": one.fence_seconds,
+                "sequences_seconds": one.sequences_seconds,
+                "compare_seconds": one.compare_seconds,
+            }
+            for one in migration.rehearsals
+        ],
+        "tables_moved": [str(name) for name in migration.tables],
+        "comparisons": [
+            {"table": table.name, "rows": table.rows, "equal": not table.found, "found": table.found}
+            for table in record.tables
+        ],
+        "warnings_accepted": list(record.warnings),
+        "not_migrated": None if migration.not_migrated is None else list(migration.not_migrated),
+        "changed_on_source": list(source_changes_of(migration, statements)),
+        "source_read_only_for": [one.words for one in migration.read_only],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
 
 
 class EngineLeft(Enum):
@@ -70,13 +219,13 @@ class EngineLeft(Enum):
 def _remains_on_source(migration: SavedMigration) -> list[str]:
     """What was done to publications and replica identities and is not taken back."""
     lines = [
-        f"  source  publication {visible(record.name)}, "
+        f"source: publication {_code(record.name)}, "
         + ("made for this migration" if record.is_ours else "changed from what it was")
         for record in migration.publications
     ]
     if migration.identities:
         lines.append(
-            f"  source  {plural(len(migration.identities), 'replica identity', 'replica identities')} "
+            f"source: {plural(len(migration.identities), 'replica identity', 'replica identities')} "
             "that may differ from before"
         )
     return lines
@@ -115,14 +264,19 @@ def dry_run_text(migration: SavedMigration, script: Path | None) -> str:
     return f"Dry run of {visible(migration.name)}: {sides}\nNothing was changed on either server.\n{said}\n"
 
 
-def after_exit_text(migration: SavedMigration, engine: EngineLeft, drop_command: str) -> str:
+def after_exit_text(
+    migration: SavedMigration, engine: EngineLeft, drop_command: str, source_statements: Iterable[str] = ()
+) -> str:
     """What is printed after the wizard."""
     if migration.cutover.done_at is not None:
-        return report_text(migration, drop_command)
+        return report_markdown(migration, drop_command, source_statements)
     if not migration.source_name:
         return "Nothing was begun.\n"
     sides = f"{visible(migration.source_name)} → {visible(migration.target_name)}"
     where = f"Migration {visible(migration.name)}: {sides}"
+    if migration.read_only:
+        said = ", ".join(visible(record.words) for record in migration.read_only)
+        where += f"\nThe source is still read-only for {said}; o at Cutover, or Back from there, undoes it."
     if migration.started_at is None:
         on = f"Start livesync-tui again to go on at {migration.step.title}."
         return f"{where}\nNothing has been copied so far. {on}\n"

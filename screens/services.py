@@ -20,16 +20,14 @@ from engine.connection.stage import StageDone
 from engine.connection.summary import EndpointSummary, ServerSummary
 from engine.cutover.outcome import (
     ComparisonProgress,
-    DrainOutcome,
-    SequenceOutcome,
     TableComparison,
-    WriteActivity,
 )
 from engine.errors import Failure, Side
 from engine.script.planned import StatementResult
 from engine.view import EngineView
 from screens.migration import SavedMigration
 from screens.step_services.cleanup import CleanupServices
+from screens.step_services.cutover import CutoverServices
 from screens.step_services.host import HostServices
 from screens.step_services.identity import IdentityServices
 from screens.step_services.postsync import PostsyncServices
@@ -92,6 +90,10 @@ class MigrationServices(Protocol):
     @property
     def postsync(self) -> PostsyncServices:
         """For the step Post-sync."""
+
+    @property
+    def cutover(self) -> CutoverServices:
+        """For the step Cutover."""
 
     @property
     def host(self) -> HostServices:
@@ -185,22 +187,6 @@ class MigrationServices(Protocol):
 
     def stop_engine(self) -> bool | Failure:
         """Stop replication and wait for its end; whether it ended in time (blocking)."""
-
-    @property
-    def can_stop_writers(self) -> bool:
-        """Whether this program can stop the application's writers itself, as the demo does."""
-
-    def stop_writers(self) -> Failure | None:
-        """Stop the application's writers (blocking)."""
-
-    def write_activity(self) -> WriteActivity | Failure:
-        """Look for writers on the source (blocking)."""
-
-    def drain(self) -> DrainOutcome | Failure:
-        """Take the source's position as the fence and wait until it is applied (blocking)."""
-
-    def copy_sequences(self) -> tuple[SequenceOutcome, ...] | Failure:
-        """Carry the positions of sequences over to the target (blocking)."""
 
     def compare_tables(
         self, on_progress: Callable[[ComparisonProgress], None]

@@ -93,13 +93,26 @@ class ComparisonProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class DrainOutcome:
-    """Whether everything the source had written up to the fence is durable on the target."""
+class FenceOutcome:
+    """Whether everything the source had committed up to the fence is durable on the target."""
+
+    fence: str
+    """Tells it from any other; :meth:`engine.snapshot.Snapshot.fence` finds it."""
+
+    statement: str
+    """What wrote it on the source."""
 
     fence_lsn: str
+    """End of its transaction on the source."""
+
     applied_lsn: str | None
     reached: bool
+    comes_through_stream: bool
+    """Whether the message itself has to arrive; from a server before 14 it is only its position."""
+
     seconds: float
+    """From before it was written."""
+
     failure: Failure | None
     """Why the wait ended before its time, or None."""
 
@@ -117,3 +130,51 @@ class WriteActivity:
 
     row_changes_total: int
     """Rows inserted, updated and deleted since the statistics began; only differences mean anything."""
+
+    long_transactions: tuple[str, ...] = ()
+    """Transactions that have written and been open for long, and prepared ones of any age, one line each."""
+
+    hidden_sessions: int = 0
+    """Sessions of other users that our role may not look into."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOnlyRecord:
+    """One setting of ``default_transaction_read_only`` that is made on the source for the cutover."""
+
+    database: str
+    role: str
+    """Empty: for every role in the database that has no setting of its own."""
+
+    before: str | None
+    """What was set there before, None for nothing."""
+
+    @property
+    def words(self) -> str:
+        """Whom it is about."""
+        return f"role {self.role} in database {self.database}" if self.role else f"database {self.database}"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSession:
+    """A session on the source that a read-only setting does not reach any more."""
+
+    pid: int
+    started_at: datetime
+    """Tells it from a later one of the same pid."""
+
+    role: str
+    words: str
+    """Who and what it is, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOnlyOffer:
+    """How the source can be kept from writing."""
+
+    database: ReadOnlyRecord
+    roles: tuple[ReadOnlyRecord, ...]
+    """Roles that may log in and are neither ours nor the provider's."""
+
+    sessions: tuple[SourceSession, ...]
+    """Of other programs, open now."""

@@ -55,6 +55,28 @@ select c.oid, n.nspname::text as schema, c.relname::text as name,
  order by n.nspname, c.relname
 """
 
+_DRAWN_FROM = """
+select d.refobjid as sequence_oid, n.nspname::text as schema, c.relname::text as table_name,
+       a.attname::text as column_name
+  from pg_catalog.pg_depend d
+  join pg_catalog.pg_attrdef e on e.oid = d.objid
+  join pg_catalog.pg_class c on c.oid = e.adrelid
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  join pg_catalog.pg_attribute a on a.attrelid = e.adrelid and a.attnum = e.adnum
+  join pg_catalog.pg_type t on t.oid = a.atttypid
+ where d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
+   and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+   and exists (select from pg_catalog.pg_sequence s where s.seqrelid = d.refobjid)
+   and coalesce(nullif(t.typbasetype, 0), t.oid) in (
+           'pg_catalog.int2'::pg_catalog.regtype,
+           'pg_catalog.int4'::pg_catalog.regtype,
+           'pg_catalog.int8'::pg_catalog.regtype)
+   -- Partitions have the default of the table they belong to, and their rows are looked at with it.
+   and not c.relispartition
+ order by d.refobjid, n.nspname, c.relname, a.attnum
+"""
+"""Integer columns whose default draws from a sequence, whoever owns it."""
+
 _READ = "select {number}, last_value, is_called from {sequence}"
 
 _SET = "select {number}, pg_catalog.setval({oid}::oid::pg_catalog.regclass, {value}, {is_called}), true"
@@ -108,17 +130,21 @@ _Answer = _Position | str | None
 """A position, why there is none, or None where a table has no rows."""
 
 
-def copy_sequences(source: Session, target: Session, table_map: TableMap) -> tuple[SequenceOutcome, ...]:
+def copy_sequences(
+    source: Session, target: Session, table_map: TableMap, *, sets: bool = True
+) -> tuple[SequenceOutcome, ...]:
     """Set every sequence of the target to where its counterpart on the source is.
 
-    Afterwards a sequence that belongs to an integer column and does not cycle is compared with the column on
-    the target. If it would hand out a value at or before the furthest one, in the direction of its increment,
-    it is moved there, and the outcome's ``note`` says so. Running it twice does no harm.
+    Then a sequence that does not cycle is compared with the integer columns on the target that draw from it:
+    the one that owns it, and all whose default names it. If it would hand out a value at or before the
+    furthest one, in the direction of its increment, it is moved there, and the outcome's ``note`` says so.
+    Running it twice does no harm.
 
     Args:
         source: A session on the source, where nothing draws from the sequences any more.
         target: A session on the target.
         table_map: Where tables and schemas land.
+        sets: False to find out what would be set and how long that takes, and set nothing.
 
     Returns:
         One outcome per sequence of the source, sorted by name. A sequence that is missing or refuses the
@@ -145,8 +171,8 @@ def copy_sequences(source: Session, target: Session, table_map: TableMap) -> tup
     for counterpart, position in zip(counterparts, positions, strict=True):
         if isinstance(counterpart, _Sequence) and isinstance(position, _Position):
             wanted[counterpart] = _furthest(counterpart, position, wanted.get(counterpart))
-    problems = _set(target, wanted)
-    notes = _move_past_data(target, wanted, problems)
+    problems = _set(target, wanted) if sets else {}
+    notes = _move_past_data(target, wanted, problems, sets=sets)
 
     outcomes = []
     for sequence, counterpart, position in zip(sequences, counterparts, positions, strict=True):
@@ -222,18 +248,33 @@ def _set(target: Session, wanted: dict[_Sequence, _Position]) -> dict[_Sequence,
     }
 
 
+def _columns_of(target: Session) -> dict[int, list[tuple[TableName, str]]]:
+    """By sequence, the columns whose default draws from it."""
+    try:
+        rows = target.execute(_DRAWN_FROM).fetchall()
+    except psycopg.Error as error:
+        raise explain(error, Side.TARGET, "reading which columns draw from sequences") from None
+    columns: dict[int, list[tuple[TableName, str]]] = {}
+    for oid, schema, table, column in rows:
+        columns.setdefault(int(str(oid)), []).append((TableName(str(schema), str(table)), str(column)))
+    return columns
+
+
 def _move_past_data(
-    target: Session, wanted: dict[_Sequence, _Position], problems: dict[_Sequence, str]
+    target: Session,
+    wanted: dict[_Sequence, _Position],
+    problems: dict[_Sequence, str],
+    *,
+    sets: bool,
 ) -> dict[_Sequence, str]:
-    """Move sequences that are behind their column, update ``wanted``, and say what was done."""
-    checked = [
-        (sequence, sequence.owner)
-        for sequence in wanted
-        if sequence.owner is not None
-        and sequence.owner_is_integer
-        and not sequence.cycles
-        and sequence not in problems
-    ]
+    """Move sequences that are behind a column, update ``wanted``, and say what was done."""
+    columns = _columns_of(target)
+    checked: list[tuple[_Sequence, tuple[TableName, str]]] = []
+    for sequence in wanted:
+        if sequence.cycles or sequence in problems:
+            continue
+        owner = [sequence.owner] if sequence.owner is not None and sequence.owner_is_integer else []
+        checked += [(sequence, one) for one in dict.fromkeys(owner + columns.get(sequence.oid, []))]
     answers = _run(
         target,
         Side.TARGET,
@@ -253,13 +294,15 @@ def _move_past_data(
         shown = f"{table}.{quote_identifier(column)}"
         if isinstance(answer, str):
             notes[sequence] = f"It could not be compared with {shown}: {answer}"
-        elif answer is not None and _is_behind(sequence, wanted[sequence], answer.last_value):
+        elif answer is not None and _is_behind(
+            sequence, behind.get(sequence, wanted[sequence]), answer.last_value
+        ):
             behind[sequence] = answer
             notes[sequence] = (
                 f"The source's value {wanted[sequence].last_value} is behind the rows of {shown}; "
                 f"it was set to {answer.last_value}"
             )
-    for sequence, refused in _set(target, behind).items():
+    for sequence, refused in _set(target, behind).items() if sets else ():
         del behind[sequence]
         notes[sequence] = f"It is behind the rows of its table and could not be moved: {refused}"
     wanted.update(behind)

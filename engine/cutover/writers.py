@@ -1,4 +1,4 @@
-"""Looks who still writes to a database.
+"""Looks who still writes to a database, and whose transactions have been open for long.
 
 That nobody will write a second later cannot be proven, so screens show several readings over time.
 """
@@ -55,6 +55,30 @@ select pg_catalog.pg_current_wal_insert_lsn()::text, pg_catalog.clock_timestamp(
  where c.relkind = 'r' and c.relpersistence <> 't' and n.nspname not in ('pg_catalog', 'information_schema')
 """
 
+LONG_TRANSACTION_SECONDS = 10.0
+"""A transaction that has written and stays open longer than that is likely to outlast the writers' stop."""
+
+_LONG_TRANSACTIONS = r"""
+select pg_catalog.format('pid %%s', a.pid), a.usename::text, a.application_name, a.xact_start,
+       pg_catalog.left(pg_catalog.regexp_replace(a.query, '\s+', ' ', 'g'), %(head)s)
+  from pg_catalog.pg_stat_activity a
+ where a.datname = pg_catalog.current_database() and a.pid <> pg_catalog.pg_backend_pid()
+   and a.backend_xid is not null
+   and not pg_catalog.starts_with(a.application_name, 'livesync-tui')
+   and a.xact_start < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => %(seconds)s)
+ union all
+select pg_catalog.format('prepared transaction %%s', gid), owner::text, null, prepared, ''
+  from pg_catalog.pg_prepared_xacts
+ where database = pg_catalog.current_database()
+ order by 4
+"""
+
+_HIDDEN = """
+select pg_catalog.count(*)
+  from pg_catalog.pg_stat_activity a
+ where a.datname = pg_catalog.current_database() and a.query = '<insufficient privilege>'
+"""
+
 _HARMLESS = (
     r"^\(*\s*(select|show|table|values|explain|fetch|move|close|declare|begin|start|commit|end|rollback|abort"
     r"|savepoint|release|set|reset|discard|listen|unlisten)\M"
@@ -82,6 +106,10 @@ def write_activity(session: Session) -> WriteActivity:
         session.execute(_CLEAR)
         sessions = session.execute(_SESSIONS, {"head": _HEAD_CHARACTERS, "harmless": _HARMLESS}).fetchall()
         totals = session.execute(_TOTALS).fetchone()
+        long_ones = session.execute(
+            _LONG_TRANSACTIONS, {"head": _HEAD_CHARACTERS, "seconds": LONG_TRANSACTION_SECONDS}
+        ).fetchall()
+        hidden = session.execute(_HIDDEN).fetchone()
     except psycopg.Error as error:
         raise explain(error, Side.SOURCE, "looking for writers") from None
     position_lsn, taken_at, row_changes_total = totals or ("0/0", None, 0)
@@ -91,6 +119,8 @@ def write_activity(session: Session) -> WriteActivity:
         position_lsn=str(position_lsn),
         sessions=tuple(_line(moment, row) for row in sessions),
         row_changes_total=int(str(row_changes_total)),
+        long_transactions=tuple(_line(moment, row) for row in long_ones),
+        hidden_sessions=int(str(hidden[0])) if hidden is not None else 0,
     )
 
 

@@ -33,7 +33,7 @@ from engine.replication.stream import ReplicationConnection
 from engine.replication.subscription import REPLICA_ROLE, Running
 from engine.replication.waits import end_remainder
 from engine.replication.write_thread import Written
-from engine.snapshot import Severity, TableState
+from engine.snapshot import FenceSeen, Severity, TableState
 
 _IDLE_POSITION_SECONDS = 0.5
 """How often a position that moved without any change of ours is recorded."""
@@ -358,6 +358,12 @@ class ApplyWorker:
                     self._tables[oid] = replace(table, state=TableState.READY)
                     self._running.monitor.state(oid, TableState.READY)
                     ready += 1
+            self._running.monitor.passed_fences(
+                sum(one.changes.values()),
+                tuple(
+                    FenceSeen(each.text, format_lsn(each.position), each.changes_after) for each in one.fences
+                ),
+            )
             self.transactions += one.transactions
             self.last_commit_at = one.committed_at or self.last_commit_at
         if ready:

@@ -186,6 +186,18 @@ class CommitPoint:
 
 
 @dataclass(frozen=True, slots=True)
+class PassedFence:
+    """A fence that the stream has brought (:mod:`engine.cutover.fence`)."""
+
+    text: str
+    position: int
+    """End of its transaction's commit record."""
+
+    changes_after: int
+    """Row changes to be applied that came after it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Steps for the open target transaction, and how it ends."""
 
@@ -196,3 +208,6 @@ class Batch:
 
     committed_at: datetime | None
     """When the last of them was committed on the source."""
+
+    fences: tuple[PassedFence, ...] = ()
+    """In order, with what came after them in this batch."""

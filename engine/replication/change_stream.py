@@ -202,6 +202,8 @@ class ChangeStream:
     @property
     def is_due(self) -> bool:
         """Whether what was gathered should be committed at the next boundary."""
+        if self._gatherer.has_fence and self.is_idle:
+            return True  # Somebody waits for it, and counts the seconds.
         if not self._gatherer.changes:
             return False
         if self._writer.waiting:

@@ -592,6 +592,7 @@ class Engine:
                 waiting_for=self._waiting_for,
                 objects_to_build=0 if self._deferred is None else self._deferred.remaining,
                 objects_failed=0 if self._deferred is None else self._deferred.failed,
+                fences=self._monitor.fences,
             )
         )
 

@@ -20,6 +20,7 @@ from engine.replication.batch import (
     Batch,
     CommitPoint,
     EmptyTables,
+    PassedFence,
     RelationChanges,
     Step,
     TableStoppedError,
@@ -29,6 +30,7 @@ from engine.replication.batch import (
 from engine.replication.change_statement import ChangeStatements
 from engine.replication.protocol import (
     Keepalive,
+    LogicalMessage,
     Relation,
     Truncate,
     committed_at_of,
@@ -37,6 +39,9 @@ from engine.replication.protocol import (
     end_lsn_of,
     final_lsn_of,
 )
+
+FENCE_PREFIX = "livesync-tui"
+"""Prefix of the messages that are fences; their content tells one from another."""
 
 Handler = Callable[[bytes], None]
 
@@ -81,6 +86,12 @@ class Gatherer:
         """Their messages' size."""
 
         self._transactions = 0
+        self._announced: list[str] = []
+        """Fences of the source transaction at hand; they are passed with its Commit."""
+
+        self._fences: list[tuple[str, int, int]] = []
+        """Text, position, and how many changes had been gathered, of those passed in this batch."""
+
         self._last_commit: bytes | None = None
         self._ignores = False
         self.stops_at_commit = False
@@ -108,6 +119,11 @@ class Gatherer:
         if begin is not None and (lsn is None or final_lsn_of(begin) < lsn):
             self._held_begin = None
             self._final_lsn = final_lsn_of(begin)
+
+    @property
+    def has_fence(self) -> bool:
+        """Whether a fence was passed since the last batch was taken."""
+        return bool(self._fences)
 
     def take(self, message: bytes) -> bool:
         """Deal with one CopyData message of the stream.
@@ -141,8 +157,12 @@ class Gatherer:
             commit: How the target transaction ends, or None inside a source transaction.
         """
         self._close_step()
-        batch = Batch(tuple(self._steps), commit, self._transactions, self._last_commit_at())
+        fences = tuple(
+            PassedFence(text, position, self.changes - before) for text, position, before in self._fences
+        )
+        batch = Batch(tuple(self._steps), commit, self._transactions, self._last_commit_at(), fences)
         self._steps = []
+        self._fences = []
         self.changes = self.size_bytes = self._transactions = 0
         return batch
 
@@ -172,6 +192,9 @@ class Gatherer:
             self.position = max(self.position, end_lsn_of(message))
             self._last_commit = message
             self._transactions += 1
+            if self._announced:
+                self._fences += [(text, self.position, self.changes) for text in self._announced]
+                self._announced = []
             if self._ignores:
                 self._forget_ignored()
             return self.stops_at_commit
@@ -191,6 +214,9 @@ class Gatherer:
                 self._statements.pop(relation.oid, None)
             case Truncate() as truncate:
                 self._truncate(truncate)
+            case LogicalMessage(is_transactional=True, prefix=prefix, content=content):
+                if prefix == FENCE_PREFIX:
+                    self._announced.append(content.decode(errors="replace"))
             case _:
                 pass  # The others change no row.
         return False

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from engine.replication.state import TableRow
-from engine.snapshot import TableProgress, TableState
+from engine.snapshot import FenceSeen, TableProgress, TableState
 
 _ACTIVITIES = {
     TableState.INIT: "waiting for a free sync worker",
@@ -17,6 +17,10 @@ _ACTIVITIES = {
     TableState.SYNCDONE: "the apply stream takes over",
     TableState.READY: "replicating",
 }
+
+
+_FENCES_KEPT = 8
+"""Of a rehearsal, of a cutover that was begun again, and the two of a cutover."""
 
 
 def recorded_progress(row: TableRow) -> TableProgress:
@@ -44,6 +48,27 @@ class Monitor:
         self._lock = threading.Lock()
         self._tables: dict[int, TableProgress] = {}
         self._changes_applied = 0
+        self._fences: tuple[FenceSeen, ...] = ()
+
+    @property
+    def fences(self) -> tuple[FenceSeen, ...]:
+        """The last fences that are durable on the target, oldest first."""
+        with self._lock:
+            return self._fences
+
+    def passed_fences(self, changes: int, fences: tuple[FenceSeen, ...]) -> None:
+        """A commit became durable.
+
+        Args:
+            changes: Row changes in it, all of them behind the fences that were seen before.
+            fences: Fences in it.
+        """
+        with self._lock:
+            earlier = (replace(fence, changes_after=fence.changes_after + changes) for fence in self._fences)
+            known = {fence.text for fence in self._fences}
+            # After a lost connection the source may send one again.
+            new = (fence for fence in fences if fence.text not in known)
+            self._fences = (*earlier, *new)[-_FENCES_KEPT:]
 
     def load(self, rows: Iterable[TableRow]) -> None:
         """Start from what the target has recorded; counters of this engine's life are kept."""

@@ -122,7 +122,18 @@ class Truncate:
     restart_identity: bool
 
 
-Message = Relation | Insert | Update | Delete | Truncate
+@dataclass(frozen=True, slots=True)
+class LogicalMessage:
+    """What somebody wrote by ``pg_logical_emit_message`` (PostgreSQL 9.28.6)."""
+
+    is_transactional: bool
+    """Whether it came with its transaction; otherwise it was sent on its own."""
+
+    prefix: str
+    content: bytes
+
+
+Message = Relation | Insert | Update | Delete | Truncate | LogicalMessage
 
 _XLOG_HEADER = struct.Struct("!cQQq")
 _KEEPALIVE = struct.Struct("!cQq?")
@@ -257,18 +268,25 @@ def _truncate(data: bytes) -> Truncate:
     return Truncate(oids, bool(options & 1), bool(options & 2))
 
 
+def _logical_message(data: bytes) -> LogicalMessage:
+    # Behind the flags comes the position, which nothing asks for.
+    prefix, at = _string(data, 10)
+    (length,) = _INT32.unpack_from(data, at)
+    return LogicalMessage(bool(data[1] & 1), prefix, data[at + 4 : at + 4 + length])
+
+
 _DECODERS: dict[int, Callable[[bytes], Message]] = {
     ord("I"): _insert,
     ord("U"): _update,
     ord("D"): _delete,
     ord("R"): _relation,
     ord("T"): _truncate,
+    ord("M"): _logical_message,
 }
 
-_IGNORED = frozenset(b"OYM")
-"""Origin names a replication origin, Type a user-defined type, and Message is what somebody wrote by
-``pg_logical_emit_message``; columns are matched by name and values travel as text, so none changes what is
-written."""
+_IGNORED = frozenset(b"OY")
+"""Origin names a replication origin and Type a user-defined type; columns are matched by name and values
+travel as text, so neither changes what is written."""
 
 
 def decode_change(message: bytes) -> Insert | Update | Delete:

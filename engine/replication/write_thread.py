@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from engine.catalog.table import TableName
 from engine.replication.apply import Applier
-from engine.replication.batch import Batch, CommitPoint
+from engine.replication.batch import Batch, CommitPoint, PassedFence
 from engine.replication.change_statement import ChangeStatements
 from engine.replication.protocol import Relation
 
@@ -43,6 +43,9 @@ class Written:
     committed_at: datetime | None
     """When the last of them was committed on the source."""
 
+    fences: tuple[PassedFence, ...] = ()
+    """Passed since the last one, with what came after them up to here."""
+
 
 class WriteThread:
     """Every method may be called from the gathering thread only."""
@@ -59,6 +62,7 @@ class WriteThread:
         self._orders: queue.SimpleQueue[Batch | _Description | None] = queue.SimpleQueue()
         self._written: queue.SimpleQueue[Written] = queue.SimpleQueue()
         self._counts: dict[int, int] = {}
+        self._fences: tuple[PassedFence, ...] = ()
         self._submitted = 0
         self._done = 0
         self._failure: BaseException | None = None
@@ -132,11 +136,18 @@ class WriteThread:
             except Exception as error:  # Whoever asked deals with it.
                 order.answer.set_exception(error)
             return
-        for source_oid, changes in self._applier.write(order, self._moved).items():
+        counts = self._applier.write(order, self._moved)
+        for source_oid, changes in counts.items():
             self._counts[source_oid] = self._counts.get(source_oid, 0) + changes
+        self._fences = (
+            *(replace(one, changes_after=one.changes_after + counts.total()) for one in self._fences),
+            *order.fences,
+        )
         if order.commit is not None:
-            self._written.put(Written(order.commit, self._counts, order.transactions, order.committed_at))
-            self._counts = {}
+            self._written.put(
+                Written(order.commit, self._counts, order.transactions, order.committed_at, self._fences)
+            )
+            self._counts, self._fences = {}, ()
         self._done += 1
 
     def _moved(self) -> None:

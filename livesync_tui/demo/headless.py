@@ -16,7 +16,7 @@ from engine.checks.run import run_checks
 from engine.connection.endpoint import Endpoint
 from engine.connection.probe import probe_server
 from engine.connection.session import open_session
-from engine.cutover.drain import drain
+from engine.cutover.fence import pass_fence
 from engine.cutover.outcome import TableComparison
 from engine.cutover.sequences import copy_sequences
 from engine.errors import EngineError, Failure
@@ -34,7 +34,7 @@ from livesync_tui.demo.writer import DemoWriter
 _PROGRESS_SECONDS = 1.0
 _POLL_SECONDS = 0.1
 _COPY_TIMEOUT_SECONDS = 600.0
-_DRAIN_TIMEOUT_SECONDS = 60.0
+_FENCE_TIMEOUT_SECONDS = 60.0
 _STOP_TIMEOUT_SECONDS = 60.0
 
 
@@ -195,10 +195,10 @@ def _cut_over(engine: Engine, source: Endpoint, target: Endpoint, writer: DemoWr
     writer.stop()
     _step("Writes stopped")
     with open_session(source, "demo") as source_session, open_session(target, "demo") as target_session:
-        drained = drain(engine, source_session, timeout_seconds=_DRAIN_TIMEOUT_SECONDS)
-        if not drained.reached:
-            raise EngineError(drained.failure or Failure("The target did not catch up in time"))
-        _step(f"Lag zero: everything up to {drained.fence_lsn} is on the target ({drained.seconds:.2f} s)")
+        passed = pass_fence(engine, source_session, timeout_seconds=_FENCE_TIMEOUT_SECONDS)
+        if not passed.reached:
+            raise EngineError(passed.failure or Failure("The target did not catch up in time"))
+        _step(f"Lag zero: everything up to {passed.fence_lsn} is on the target ({passed.seconds:.2f} s)")
         outcomes = copy_sequences(source_session, target_session, TableMap())
     for outcome in outcomes:
         if outcome.problem:

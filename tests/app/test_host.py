@@ -15,6 +15,7 @@ import pytest
 
 from engine.catalog.table import TableName
 from engine.connection.endpoint import parse_endpoint
+from engine.cutover.outcome import FenceOutcome
 from engine.errors import ConnectionFailedError, Side
 from engine.snapshot import Phase
 from livesync_tui.host.address import socket_path, socket_paths
@@ -128,6 +129,27 @@ def test_replication_goes_on_without_the_wizard_and_is_found_again_with_its_hist
     assert _phase(again) is Phase.STOPPED
     wait_until(lambda: not again.host.running(), describe="the host to end")
     assert not list(sockets.iterdir())
+
+
+def test_a_fence_and_what_comes_after_it_are_seen_through_the_socket(
+    two: tuple[Database, Database], tmp_path: Path, sockets: Path
+) -> None:
+    source_db, target_db = two
+    services = _services(source_db, target_db, tmp_path, sockets)
+    assert services.start_engine() is None
+    _replicates(services)
+
+    def changes_after(text: str) -> int | None:
+        snapshot = _remote(services).snapshot()
+        seen = None if snapshot is None else snapshot.fence(text)
+        return None if seen is None else seen.changes_after
+
+    fence = services.cutover.pass_fence()
+    assert isinstance(fence, FenceOutcome)
+    assert (fence.reached, fence.comes_through_stream, changes_after(fence.fence)) == (True, True, 0)
+    _insert(source_db, 1001)
+    wait_until(lambda: changes_after(fence.fence) == 1, describe="the row behind the fence to be counted")
+    assert services.stop_engine() is True
 
 
 def test_a_second_viewer_only_looks_until_the_first_is_gone(

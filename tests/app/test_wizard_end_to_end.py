@@ -107,11 +107,12 @@ async def migrate(pilot: Pilot[Any], source: Database, target: Database, stop: C
     await pass_by(Step.POSTSYNC)
     await press_until(pilot, ("ctrl+n",), at(Step.CUTOVER), "Cutover")
     stop()
-    await until(pilot, reads("row changes since the look before"), "a look at the writers")
+    await until(pilot, reads("[ The writers are stopped ]"), "the gates before the writers")
     await press_until(pilot, ("enter", "right", "enter"), reads("no difference"), "the gates to pass")
     await press_until(pilot, ("enter",), reads("Type"), "the question for the name")
     await type_text(pilot, target.name)
     await press_until(pilot, ("enter",), at(Step.DONE), "Done")
+    await until(pilot, reads("Written to"), "the report")
 
 
 def next_is_open(app: MigrationApp) -> bool:

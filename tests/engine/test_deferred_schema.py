@@ -12,7 +12,7 @@ import pytest
 
 from engine.connection.endpoint import Endpoint, parse_endpoint
 from engine.connection.session import open_session
-from engine.cutover.drain import drain
+from engine.cutover.fence import pass_fence
 from engine.errors import Side
 from engine.replication.engine import Engine
 from engine.replication.status import SubscriptionStatus, read_status
@@ -475,9 +475,9 @@ def test_builds_share_a_budget_and_have_the_memory_asked_for(
         with closed_gate(target_db):
             wait_until(lambda: target_db.query(waiting) == [(2,)], describe=migration.texts)
             with open_session(migration.config.source, "test") as session:
-                drained = drain(migration.engine, session, timeout_seconds=30)
-            assert drained.failure is not None
-            assert "4 indexes and constraints" in drained.failure.title
+                passed = pass_fence(migration.engine, session, timeout_seconds=30)
+            assert passed.failure is not None
+            assert "4 indexes and constraints" in passed.failure.title
             seen = migration.snapshot.seq
             wait_until(lambda: migration.snapshot.seq > seen + 5)
             assert target_db.query(waiting) == [(2,)]

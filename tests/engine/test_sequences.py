@@ -14,13 +14,13 @@ from tests.conftest import Database
 
 
 def carry_over(
-    source_db: Database, target_db: Database, table_map: TableMap | None = None
+    source_db: Database, target_db: Database, table_map: TableMap | None = None, *, sets: bool = True
 ) -> dict[str, SequenceOutcome]:
     with (
         open_session(parse_endpoint(Side.SOURCE, source_db.conninfo), "test") as source,
         open_session(parse_endpoint(Side.TARGET, target_db.conninfo), "test") as target,
     ):
-        outcomes = copy_sequences(source, target, table_map or TableMap())
+        outcomes = copy_sequences(source, target, table_map or TableMap(), sets=sets)
     assert [outcome.source for outcome in outcomes] == sorted(outcome.source for outcome in outcomes)
     return {outcome.source: outcome for outcome in outcomes}
 
@@ -165,3 +165,32 @@ def test_the_tools_own_and_temporary_sequences_are_left_alone(
     with source_db.connect() as other:
         other.execute("create temporary sequence s")
         assert carry_over(source_db, target_db) == {}
+
+
+def test_a_sequence_that_several_tables_draw_from_is_moved_past_all_of_them(
+    source_db: Database, target_db: Database
+) -> None:
+    for database in (source_db, target_db):
+        database.execute(
+            "create sequence shared; create sequence down increment -1;"
+            "create table a (id bigint default nextval('shared'), n int default nextval('down'));"
+            "create table b (id int default 9 + nextval('shared'), note text default nextval('shared')::text)"
+        )
+    source_db.query("select setval('shared', 3), setval('down', -3)")
+    target_db.execute("insert into a values (7, -9), (2, -1); insert into b values (40, '999')")
+    outcomes = carry_over(source_db, target_db)
+    assert outcomes["public.shared"].value == 40
+    assert "behind the rows of public.b.id" in (outcomes["public.shared"].note or "")
+    assert (next_value(target_db, "shared"), next_value(target_db, "down")) == (41, -10)
+
+
+def test_measuring_tells_what_would_be_set_and_sets_nothing(source_db: Database, target_db: Database) -> None:
+    for database in (source_db, target_db):
+        database.execute("create table t (id serial); create sequence free")
+    source_db.query("select setval('t_id_seq', 5), setval('free', 8)")
+    target_db.execute("insert into t values (20)")
+    measured = carry_over(source_db, target_db, sets=False)
+    assert (measured["public.t_id_seq"].value, measured["public.free"].value) == (20, 8)
+    assert target_db.query("select last_value, is_called from t_id_seq") == [(1, False)]
+    assert target_db.query("select last_value, is_called from free") == [(1, False)]
+    assert carry_over(source_db, target_db) == measured

@@ -16,10 +16,7 @@ from engine.connection.stage import Stage, StageDone
 from engine.connection.summary import EndpointSummary, ServerSummary
 from engine.cutover.outcome import (
     ComparisonProgress,
-    DrainOutcome,
-    SequenceOutcome,
     TableComparison,
-    WriteActivity,
 )
 from engine.errors import Failure, Side
 from engine.providers.fix import Fix
@@ -35,8 +32,9 @@ from engine.snapshot import (
     TableProgress,
     TableState,
 )
-from screens.migration import CutoverRecord, SavedMigration, Step
+from screens.migration import ComparedTable, CutoverRecord, RehearsalRecord, SavedMigration, Step
 from tests.screens.fakes.cleanup import FakeCleanup
+from tests.screens.fakes.cutover import FakeCutover
 from tests.screens.fakes.host import FakeHost
 from tests.screens.fakes.identity import FakeIdentity
 from tests.screens.fakes.postsync import FakePostsync
@@ -425,26 +423,38 @@ def finished_migration() -> SavedMigration:
         writers_stopped_at=NOW - timedelta(seconds=47),
         attested="confirmed by the person at the terminal",
         fence_lsn="2A/5B0F1D20",
+        fence_seconds=0.8,
         sequences_set=11,
+        sequences_seconds=0.2,
         tables_compared=6,
         rows_compared=94_352_118,
         differences=0,
+        compare_seconds=21.4,
+        tables=tuple(
+            ComparedTable(str(table.name), table.approximate_rows, "")
+            for table in shop_tables()
+            if table.problem is None
+        ),
+        warnings=("Post-sync, rights, settings: Post-sync: 1 not done (public.sales_by_day)",),
         done_at=NOW - timedelta(seconds=12),
     )
-    return shop_migration(Step.DONE, cutover=record, copy_finished_at=NOW - timedelta(minutes=22))
+    rehearsal = RehearsalRecord(NOW - timedelta(minutes=9), 0.7, 0.2, 20.1)
+    return shop_migration(
+        Step.DONE,
+        cutover=record,
+        copy_finished_at=NOW - timedelta(minutes=22),
+        rehearsals=(rehearsal,),
+        steps_reached=tuple(
+            (step, NOW - timedelta(minutes=75 - 5 * step.number)) for step in Step if step is not Step.START
+        ),
+    )
 
 
-DRAINED = DrainOutcome("2A/5B0F1D20", "2A/5B0F1D20", True, 0.8, None)
-SEQUENCES = tuple(
-    SequenceOutcome(f"public.s{number}", f"public.s{number}", 100 * number, True, None)
-    for number in range(1, 12)
-)
 COMPARISONS = tuple(
     TableComparison(str(table.name), str(table.name), table.approximate_rows, table.approximate_rows, True)
     for table in shop_tables()
     if table.problem is None
 )
-QUIET = WriteActivity(NOW, "2A/5B0F1D20", (), 7_000)
 
 
 @dataclass
@@ -467,6 +477,7 @@ class FakeServices:
     cleanup: FakeCleanup = field(default_factory=FakeCleanup)
     rights: FakeRights = field(default_factory=FakeRights)
     host: FakeHost = field(default_factory=FakeHost)
+    cutover: FakeCutover = field(default_factory=FakeCutover)
     postsync: FakePostsync = field(default_factory=FakePostsync)
     probes: dict[Side, ServerSummary | Failure] = field(
         default_factory=lambda: {side: server_summary(side) for side in Side}
@@ -495,10 +506,6 @@ class FakeServices:
     engine: FakeEngine | None = None
     next_engine: FakeEngine = field(default_factory=lambda: FakeEngine(copying_snapshot()))
     start_failure: Failure | None = None
-    activities: list[WriteActivity | Failure] = field(default_factory=list)
-    can_stop_writers: bool = False
-    drained: DrainOutcome | Failure = DRAINED
-    sequences: tuple[SequenceOutcome, ...] | Failure = SEQUENCES
     comparisons: tuple[TableComparison, ...] | Failure = COMPARISONS
     engine_stops: bool = True
     calls: list[str] = field(default_factory=list)
@@ -511,6 +518,7 @@ class FakeServices:
         self.roles.scripts = self.scripts
         self.identity = FakeIdentity(self.scripts)
         self.publication = FakePublication(self.scripts)
+        self.cutover.services = self
 
     def now(self) -> datetime:
         return self.clock
@@ -628,21 +636,6 @@ class FakeServices:
     def stop_engine(self) -> bool | Failure:
         self.calls.append("stop engine")
         return self.engine_stops
-
-    def stop_writers(self) -> Failure | None:
-        self.calls.append("stop writers")
-        return None
-
-    def write_activity(self) -> WriteActivity | Failure:
-        return self.activities.pop(0) if self.activities else QUIET
-
-    def drain(self) -> DrainOutcome | Failure:
-        self.calls.append("drain")
-        return self.drained
-
-    def copy_sequences(self) -> tuple[SequenceOutcome, ...] | Failure:
-        self.calls.append("copy sequences")
-        return self.sequences
 
     def compare_tables(
         self, on_progress: Callable[[ComparisonProgress], None]

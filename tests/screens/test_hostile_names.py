@@ -95,8 +95,11 @@ def _hostile(services: FakeServices, said: str) -> FakeServices:
     services.publication.offered = PublicationOffers((offer,), (said,))
     statements = (ScriptStatement(said, said), ScriptStatement(said, said, said))
     services.cleanup.planned = CleanupPlan((said,), statements)
-    services.activities = [WriteActivity(NOW, "0/1", (said,), 3)] * 50
-    services.sequences = (SequenceOutcome(said, said, None, False, said),)
+    services.cutover.activities = [WriteActivity(NOW, "0/1", (said,), 3)] * 50
+    services.cutover.left = (said,)
+    services.cutover.not_writable = said
+    services.cutover.left_out = services.cutover.changes = (said,)
+    services.cutover.sequences = (SequenceOutcome(said, said, None, False, said),)
     services.comparisons = (TableComparison(said, said, 1, 2, False, problem=said),)
     services.next_engine = FakeEngine(ready_snapshot(), (Event(1, NOW, Severity.ERROR, said),))
     return services

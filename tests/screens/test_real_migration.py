@@ -215,6 +215,7 @@ def test_a_database_is_moved_under_live_writes_with_a_break_in_between(
             await _paste(pilot, app.services.migration.target_database)
             await pilot.press("enter")
             await on(pilot, DoneScreen)
+            await _until(pilot, lambda: "Written to" in shown(app))
 
     own_role = f"livesync_{secrets.token_hex(3)}"
     passwords: list[str] = []

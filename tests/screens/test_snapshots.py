@@ -13,7 +13,6 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from engine.checks.finding import Verdict, trouble
-from engine.cutover.outcome import RowDifference, TableComparison, WriteActivity
 from engine.errors import Failure, Retry, Side
 from engine.providers.fix import Fix
 from engine.snapshot import CopyTotal, Event, Phase, Severity, TableState
@@ -293,43 +292,6 @@ def test_no_colour(snap_compare: SnapCompare, monkeypatch: pytest.MonkeyPatch, s
     is_before = step.number < Step.LIVE.number
     engine = None if is_before else FakeEngine(_worst() if step is Step.LIVE else ready_snapshot())
     assert snap_compare(_at(step, engine=engine), run_before=_then())
-
-
-@sizes
-def test_cutover(snap_compare: SnapCompare, size: Size) -> None:
-    """Waits for the person to stop the writers."""
-    activity = WriteActivity(NOW, "2A/5B0F1D20", ("pid 4711 app@shop: UPDATE orders …",), 181)
-    app = _at(
-        Step.CUTOVER, engine=FakeEngine(ready_snapshot()), activities=[activity] * 9, can_stop_writers=True
-    )
-    assert snap_compare(app, terminal_size=size, run_before=_then())
-
-
-def test_cutover_before_the_line(snap_compare: SnapCompare) -> None:
-    """All gates passed."""
-    app = _at(Step.CUTOVER, engine=FakeEngine(ready_snapshot()))
-    assert snap_compare(app, run_before=_then("enter", "right", "enter"))
-
-
-def test_cutover_with_differences(snap_compare: SnapCompare) -> None:
-    """The comparison found something."""
-    found = TableComparison(
-        "public.orders", "public.orders", 9, 8, False, (RowDifference(Side.SOURCE, "(9,lost)"),)
-    )
-    app = _at(Step.CUTOVER, engine=FakeEngine(ready_snapshot()), comparisons=(found,))
-    assert snap_compare(app, run_before=_then("enter", "right", "enter"))
-
-
-def test_cutover_asks_for_the_name(snap_compare: SnapCompare) -> None:
-    """The typed name at the line."""
-    app = _at(Step.CUTOVER, engine=FakeEngine(ready_snapshot()))
-    assert snap_compare(app, run_before=_then("enter", "right", "enter", "enter", "t", "s", "enter"))
-
-
-@sizes
-def test_done(snap_compare: SnapCompare, size: Size) -> None:
-    """The report."""
-    assert snap_compare(_at(Step.DONE), terminal_size=size, run_before=_then())
 
 
 def test_leaving_live(snap_compare: SnapCompare) -> None:
