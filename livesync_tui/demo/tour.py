@@ -98,8 +98,22 @@ class Tour:
         await self._next(Step.POSTSYNC)
         self._picture("post-sync")
         await self._next(Step.CUTOVER)
-        self._picture("cutover")
+        await self._until(lambda: "Not yet" in self._shown() or "writers" in self._shown(), "the gates")
         stop_writers()
+        await self._until(lambda: "[ The writers are stopped ]" in self._shown(), "a look at the writers")
+        await self._pilot.press("enter")
+        await self._until(lambda: "Not yet" in self._shown(), "the question about the writers")
+        await self._pilot.press("right", "enter")
+        await self._until(lambda: "[ Cross the line ]" in self._shown(), "the gates to pass")
+        self._picture("cutover")
+        await self._pilot.press("enter")
+        await self._until(lambda: "to confirm" in self._shown(), "the question for the name")
+        assert self._app.focused is not None
+        self._app.focused.post_message(events.Paste(self._app.services.migration.target_database))
+        await self._pilot.press("enter")
+        await self._until(lambda: self._step.STEP is Step.DONE, "Done")
+        await self._settled()
+        self._picture("done")
 
     def _shown(self) -> str:
         strips = self._app.screen._compositor.render_strips()

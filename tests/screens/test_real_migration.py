@@ -239,4 +239,4 @@ def test_a_database_is_moved_under_live_writes_with_a_break_in_between(
     hidden = [source_db.server.conninfo().split(":")[2].split("@")[0], *passwords]
     for path in folder.rglob("*"):
         assert path.is_dir() or not any(secret in path.read_text(encoding="utf-8") for secret in hidden)
-    assert f"role {own_role}, made for the migration" in text
+    assert f"role `{own_role}`, made for the migration" in text

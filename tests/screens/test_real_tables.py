@@ -97,7 +97,7 @@ def test_files_lie_with_the_migration_or_where_a_person_says(
 def test_a_broken_map_starts_nothing(source_db: Database, target_db: Database, tmp_path: Path) -> None:
     services = _services(source_db, target_db, tmp_path)
     services.record(replace(services.migration, table_map="[1]"))
-    for outcome in (services.schema.look(), services.start_engine(), services.copy_sequences()):
+    for outcome in (services.schema.look(), services.start_engine(), services.cutover.copy_sequences()):
         assert isinstance(outcome, Failure)
         assert "table map" in outcome.title
     assert services.engine is None
@@ -137,10 +137,10 @@ def test_everything_follows_the_map(source_db: Database, target_db: Database, tm
     try:
         wait_until(follows, describe="all tables to be copied")
         source_db.execute("insert into orders (customer) values (1); insert into stock.items default values")
-        drained = services.drain()
+        drained = services.cutover.pass_fence()
         assert not isinstance(drained, Failure)
         assert drained.reached
-        sequences = services.copy_sequences()
+        sequences = services.cutover.copy_sequences()
         assert not isinstance(sequences, Failure)
         assert {(one.source, one.target) for one in sequences} == {
             ("public.orders_id_seq", "sales.orders_2026_id_seq"),
@@ -156,7 +156,7 @@ def test_everything_follows_the_map(source_db: Database, target_db: Database, tm
         assert all(one.equal for one in comparisons)
     finally:
         assert services.stop_engine() is True
-        assert services.drop() is None
+        assert not isinstance(services.cleanup.run(), Failure)
 
 
 def test_several_tables_in_one_are_missed_once(
