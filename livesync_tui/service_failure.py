@@ -41,3 +41,14 @@ def returns_failure(
         return call
 
     return decorate
+
+
+def raised(outcome: Value | Failure) -> Value:
+    """What a method that returns failures has brought, for another such method.
+
+    Raises:
+        EngineError: It was a failure.
+    """
+    if isinstance(outcome, Failure):
+        raise EngineError(outcome)
+    return outcome

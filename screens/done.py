@@ -137,7 +137,7 @@ class DoneScreen(WizardScreen):
 
     def action_drop(self) -> None:
         migration = self.services.migration
-        is_clean = not migration.publications and not migration.identities
+        is_clean = not (migration.publications or migration.identities or migration.created_user)
         if (migration.dropped_at is not None and is_clean) or self.jobs.running:
             return
         self.notice(None)
@@ -173,7 +173,9 @@ class DoneScreen(WizardScreen):
 def cleanup_text(plan: CleanupPlan, subscription: str) -> str:
     """What a cleanup would do, in its order."""
     to_run = [f"  {one.sql};" for one in plan.statements if not one.set_apart]
-    stays = [f"  {one.about}: {one.set_apart}" for one in plan.statements if one.set_apart]
+    everything = (*plan.statements, *plan.of_the_role)
+    stays = [f"  {one.about}: {one.set_apart}" for one in everything if one.set_apart]
+    of_the_role = [f"  {one.sql};" for one in plan.of_the_role if not one.set_apart]
     return "\n".join(
         [
             "After this the replication cannot be resumed. In this order:",
@@ -181,6 +183,8 @@ def cleanup_text(plan: CleanupPlan, subscription: str) -> str:
             *(f"Source: drops the slot {slot}" for slot in plan.slots or ("(none is left)",)),
             f"Target: removes the state of {subscription} in _ts_live_sync; rows stay",
             *(["Source: runs", *to_run] if to_run else []),
+            *(["Target: runs", *(f"  {one.sql};" for one in plan.on_target)] if plan.on_target else []),
+            *(["Source, as the role of the first connection: runs", *of_the_role] if of_the_role else []),
             *(["Stays as it is:", *stays] if stays else []),
         ]
     )

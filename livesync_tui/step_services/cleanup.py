@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from psycopg import sql
+
 from engine.catalog.identity_change import preview_undo
 from engine.catalog.publication_undo import plan_publication_undo
+from engine.catalog.table import quote_identifier
 from engine.connection.session import open_session
-from engine.errors import Side
+from engine.errors import Failure, Side
+from engine.privileges.stepping_back import plan_stepping_back
 from engine.replication.drop import drop_subscription
 from engine.replication.slots import list_slots
+from engine.script.planned import Outcome, ScriptStatement, StatementResult
 from livesync_tui.migration_context import MigrationContext
-from livesync_tui.service_failure import returns_failure
+from livesync_tui.service_failure import raised, returns_failure
 from livesync_tui.step_services.identity import put_back_identities, undo_statement
 from livesync_tui.step_services.publication import take_back_publications
+from livesync_tui.step_services.scripts import ScriptSteps
+from livesync_tui.step_services.user import UserSteps
 from livesync_tui.transcript import Executed
 from screens.step_services.cleanup import CleanupOutcome, CleanupPlan
 
@@ -21,6 +28,8 @@ class CleanupSteps:
 
     def __init__(self, context: MigrationContext) -> None:
         self._context = context
+        self._scripts = ScriptSteps(context)
+        self._user = UserSteps(context)
 
     @returns_failure("looking at what is left to clean up")
     def plan(self) -> CleanupPlan:
@@ -29,10 +38,15 @@ class CleanupSteps:
             publications = plan_publication_undo(source, migration.publications)
             gone = [record.name for record in migration.publications if record.is_ours]
             identities = preview_undo(source, migration.identities, without=gone)
-            return CleanupPlan(
-                tuple(sorted(list_slots(source, migration.subscription))),
-                (*publications, *map(undo_statement, identities)),
-            )
+            slots = tuple(sorted(list_slots(source, migration.subscription)))
+            with open_session(self._context.target, "what is left") as target:
+                on_target = plan_stepping_back(source, target).to_run
+        return CleanupPlan(
+            slots,
+            (*publications, *map(undo_statement, identities)),
+            on_target,
+            self._removal_of_the_role(),
+        )
 
     @returns_failure("cleaning up both servers")
     def run(self) -> CleanupOutcome:
@@ -50,4 +64,31 @@ class CleanupSteps:
         publications = take_back_publications(context)
         with open_session(context.source, "cleanup") as source:
             identities = put_back_identities(context, source)
-        return CleanupOutcome(dropped.slots, dropped.had_state, (*publications, *identities))
+            with open_session(context.target, "cleanup") as target:
+                stepping_back = plan_stepping_back(source, target)
+        results = [*publications, *identities]
+        results += raised(self._scripts.run_now(Side.TARGET, stepping_back)).results
+        # Last: until here its rights are needed.
+        results += self._remove_the_role()
+        return CleanupOutcome(dropped.slots, dropped.had_state, tuple(results))
+
+    def _removal_of_the_role(self) -> tuple[ScriptStatement, ...]:
+        created = self._context.migration.created_user
+        if created is None:
+            return ()
+        removal = self._user.plan_removal()
+        if isinstance(removal, Failure):
+            drop = sql.SQL("drop role {}").format(sql.Identifier(created.name)).as_string()
+            return (ScriptStatement(f"role {quote_identifier(created.name)}", drop, removal.sentence()),)
+        return removal.to_run
+
+    def _remove_the_role(self) -> tuple[StatementResult, ...]:
+        created = self._context.migration.created_user
+        if created is None:
+            return ()
+        removal = self._user.plan_removal()
+        removed = removal if isinstance(removal, Failure) else self._user.remove(removal)
+        if isinstance(removed, Failure):
+            about = f"role {quote_identifier(created.name)}"
+            return (StatementResult(about, "", Outcome.REFUSED, removed.sentence(), removed.sqlstate),)
+        return removed.results

@@ -23,4 +23,6 @@ class RightsSteps:
             open_session(self._context.target, "privileges") as target,
         ):
             chosen = self._context.role_filter(source, target)
-            return plan_privileges(source, target), plan_settings(source, target, chosen)
+            # The migration's own role is nobody's on the target.
+            ours = [self._context.migration.migration_user]
+            return plan_privileges(source, target, not_told=ours), plan_settings(source, target, chosen)

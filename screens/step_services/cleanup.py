@@ -19,6 +19,13 @@ class CleanupPlan:
     statements: tuple[ScriptStatement, ...]
     """On the source: publications, then replica identities; what stays is set apart."""
 
+    on_target: tuple[ScriptStatement, ...] = ()
+    """On the target: memberships that were needed to work for the owners."""
+
+    of_the_role: tuple[ScriptStatement, ...] = ()
+    """On the source, as the role of the first connection: the migration's own role, last of all; set apart
+    where that connection cannot be had."""
+
 
 @dataclass(frozen=True, slots=True)
 class CleanupOutcome:
@@ -40,4 +47,4 @@ class CleanupServices(Protocol):
         """What there is to clean up (blocking)."""
 
     def run(self) -> CleanupOutcome | Failure:
-        """Remove slots and state, then our publications, then put replica identities back (blocking)."""
+        """Do what is planned, in order; what is refused does not keep the rest from being done (blocking)."""

@@ -29,6 +29,7 @@ from screens.rights import RightsScreen
 from screens.roles import RolesScreen
 from screens.schema import SchemaScreen
 from screens.start import StartScreen
+from screens.step_services.cleanup import CleanupOutcome, CleanupPlan
 from screens.tables import TablesScreen
 from screens.user import UserScreen
 from screens.wizard import WizardScreen
@@ -226,9 +227,18 @@ def test_a_database_is_moved_under_live_writes_with_a_break_in_between(
         second = start()
         asyncio.run(until_done(second))
         text = second.finish()
+        cleanup = second.services.cleanup
+        plan = cleanup.plan()
+        outcome = cleanup.run()
+        left = cleanup.plan()
     finally:
         writer.stop()
         _drop(source_db, own_role)
+    assert isinstance(plan, CleanupPlan)
+    assert [one.sql for one in plan.of_the_role][-1:] == [f'DROP ROLE "{own_role}"'], plan.of_the_role
+    assert isinstance(outcome, CleanupOutcome)
+    assert outcome.refused == ()
+    assert left == CleanupPlan((), ())
     assert "3 tables" in text
     assert "0 differences" in text
     for table in ("customers", "orders", '"odd [/] name"'):

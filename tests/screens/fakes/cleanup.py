@@ -25,6 +25,8 @@ def cleanup_plan() -> CleanupPlan:
                 "public.legacy is still published by reporting, and DEFAULT would make its updates fail",
             ),
         ),
+        (ScriptStatement("role app: no longer acted for", "REVOKE app FROM tsdbadmin"),),
+        (ScriptStatement("role livesync_migrate: the role itself", "DROP ROLE livesync_migrate"),),
     )
 
 
