@@ -175,7 +175,7 @@ class Steps:
 
     def schema(self) -> list[str]:
         with open_session(self.source, "test") as source, open_session(self.target, "test") as target:
-            compared = compare_schemas(self.source, source, self.target, target, self.records)
+            compared = compare_schemas(self.source, source, self.target, target, own_identities=self.records)
             restored = restore_missing(
                 self.target,
                 compared,
