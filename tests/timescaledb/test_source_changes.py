@@ -24,6 +24,7 @@ from engine.timescaledb.temporary_change import change_script
 from engine.timescaledb.visible_writes import plan_visible_writes
 from livesync_tui.cli import run_command_line
 from tests.conftest import Database
+from tests.engine.replicating import Migration
 from tests.timescaledb.moving import fill, job_table, left_to_do, migrate_schema, plan, session_on
 from tests.timescaledb.samples import AGGREGATES, HYPERTABLES, POLICIES
 from tests.timescaledb.test_full_edition import catalog_of
@@ -213,6 +214,28 @@ def test_drop_puts_back(source: Database, full_target: Database) -> None:
     assert dropped.not_put_back == ()
     assert (all_jobs(source), stored_settings(source)) == before
     assert full_target.query("select to_regnamespace('_ts_live_sync')") == [(None,)]
+
+
+def test_run_pauses_and_drop_lets_go_on(full_source: Database, full_target: Database) -> None:
+    full_source.execute("create table public.t (at timestamptz primary key)")
+    full_source.execute("select public.create_hypertable('public.t', 'at')")
+    full_source.execute("select public.add_retention_policy('public.t', interval '1 year')")
+    full_source.execute(
+        "create table public.plain (id int primary key); create publication pub for table public.plain"
+    )
+    full_target.execute("create table public.plain (id int primary key)")
+    before = all_jobs(full_source)
+    with Migration(full_source, full_target, subscription="moving") as migration:
+        migration.wait_ready()
+        assert [job["scheduled"] for job in all_jobs(full_source)] == [False]
+        # Who wants it to run nevertheless is not overruled by a restart.
+        full_source.execute(f"select public.alter_job({before[0]['id']}, scheduled => true)")
+        migration.restart()
+        migration.wait_ready()
+        assert [job["scheduled"] for job in all_jobs(full_source)] == [True]
+    full_source.execute(f"select public.alter_job({before[0]['id']}, scheduled => false)")
+    drop_subscription(migration.config.source, migration.config.target, "moving")
+    assert all_jobs(full_source) == before
 
 
 def test_drop_says_what_the_source_would_not_have_back(
