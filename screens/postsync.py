@@ -101,7 +101,11 @@ def checklist_script(checklist: Checklist) -> Script:
         _FILE_NAME,
         "What is left to do on the target once all rows are there",
         tuple(
-            ScriptStatement(f"{item.name}: {_DOING[item.task]}", item.statement)
+            ScriptStatement(
+                f"{item.name}: {_DOING[item.task]}",
+                item.statement,
+                "to be run after the cutover" if item.after_cutover else "",
+            )
             for item in checklist.items
             if not item.is_settled
         ),
