@@ -45,6 +45,7 @@ from livesync_tui.step_services.roles import RoleSteps
 from livesync_tui.step_services.schema import SchemaSteps
 from livesync_tui.step_services.scripts import ScriptSteps
 from livesync_tui.step_services.tables import TablesSteps
+from livesync_tui.step_services.timescaledb import TimescaleSteps
 from livesync_tui.step_services.user import UserSteps
 from livesync_tui.transcript import executed
 from screens.migration import SavedMigration
@@ -88,6 +89,7 @@ class LivesyncServices:
         self.cleanup = CleanupSteps(self._context)
         self.rights = RightsSteps(self._context)
         self.postsync = PostsyncSteps(self._context)
+        self.timescale = TimescaleSteps(self._context)
         self.host = HostSteps(self._context, host_directory)
         self.cutover = CutoverSteps(self._context, self.host, stop_writers)
 

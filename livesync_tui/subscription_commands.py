@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from engine.catalog.table_map import parse_table_map
 from engine.connection.endpoint import Endpoint, parse_endpoint
 from engine.connection.session import open_session
 from engine.cutover.sequences import copy_sequences
-from engine.errors import Side
+from engine.errors import ConnectionFailedError, EngineError, Side
 from engine.lsn import format_lsn
 from engine.replication.copy_rates import CopyRates
 from engine.replication.drop import drop_subscription
@@ -19,7 +20,9 @@ from engine.replication.refresh import refresh_publication, unknown_subscription
 from engine.replication.slots import require_subscription_name
 from engine.replication.state import StateStore
 from engine.replication.status import SubscriptionStatus, read_status
+from engine.script.planned import one_line
 from engine.snapshot import CopyTotal, TableProgress, TableState
+from engine.timescaledb.source_changes import find_left_over
 from livesync_tui import output
 from livesync_tui.cli import EXIT_DONE, EXIT_FAILED
 from livesync_tui.copy_words import table_fields, table_words, total_fields, total_words
@@ -176,16 +179,35 @@ def copy_all_sequences(options: argparse.Namespace) -> int:
 
 def drop(options: argparse.Namespace) -> int:
     """Remove slots and state."""
-    dropped = drop_subscription(*_endpoints(options), options.subscription)
+    source, target = _endpoints(options)
+    try:
+        dropped = drop_subscription(source, target, options.subscription)
+    except ConnectionFailedError as error:
+        if error.failure.side is Side.TARGET:
+            _print_left_over(source)
+        raise
     for slot in dropped.slots:
         output.line(f"Dropped replication slot {slot} on the source.")
     if dropped.not_built:
         output.line(f"The target still lacks {len(dropped.not_built)} parts of the schema; to add them:")
     for step in dropped.not_built:
         output.line(step.planned.statement)
+    if dropped.not_put_back:
+        output.line(f"The source refused {len(dropped.not_put_back)} changes back to what was before:")
+    for result in dropped.not_put_back:
+        output.line(f"-- {one_line(result.about)}: {one_line(result.said)}")
+        output.line(f"{result.sql};")
     output.line(
         f"Removed the state of {options.subscription} from the target; its tables keep their rows."
         if dropped.had_state
         else f"The target had no state of {options.subscription}."
     )
     return EXIT_DONE
+
+
+def _print_left_over(source: Endpoint) -> None:
+    """Say what a source with TimescaleDB may still have of the migration, when the target cannot be asked."""
+    with suppress(EngineError), open_session(source, "drop") as session:
+        left_over = find_left_over(session)
+        if left_over.statements:
+            output.line(left_over.text())

@@ -45,6 +45,9 @@ It reads the target only; replication goes on meanwhile. What fails does not kee
 and can be done again by itself with x. A materialized view shows the rows of the moment it was refreshed:
 refresh it again shortly before the cutover when that matters.
 
+Of TimescaleDB, continuous aggregates are refreshed and policies added. What drops or writes rows by itself
+waits for the cutover (later): until then it may run into changes that still come. x does it nevertheless.
+
 s stops it: what is running is cancelled and waits again; what is done stays done. So does leaving the step
 or the wizard, which asks first. The statements are in post_sync.sql too, to be read or run by hand; what is
 edited there is not run from here.
@@ -56,7 +59,13 @@ _STOPPING = (
     "stays done. Replication goes on."
 )
 
-_DOING = {Task.ANALYZE: "analyze", Task.VALIDATE: "validate", Task.REFRESH: "refresh"}
+_DOING = {
+    Task.ANALYZE: "analyze",
+    Task.VALIDATE: "validate",
+    Task.REFRESH: "refresh",
+    Task.AGGREGATE: "refresh",
+    Task.POLICY: "add",
+}
 _WORDS = {
     Progress.WAITING: ("○ waiting", "quiet"),
     Progress.RUNNING: ("● running", "busy"),
@@ -79,6 +88,9 @@ def checklist_line(checklist: Checklist) -> str:
     line = f"{settled} of {plural(len(checklist.items), 'item')} done"
     if checklist.size_bytes:
         line += f", {human_bytes(checklist.settled_bytes)} of {human_bytes(checklist.size_bytes)} read"
+    later = sum(item.after_cutover and not item.is_settled for item in checklist.items)
+    if later:
+        line += f", {later} wait for the cutover"
     failed = checklist.count(Progress.FAILED)
     return f"{line}, {failed} failed" if failed else line
 
@@ -89,7 +101,11 @@ def checklist_script(checklist: Checklist) -> Script:
         _FILE_NAME,
         "What is left to do on the target once all rows are there",
         tuple(
-            ScriptStatement(f"{item.name}: {_DOING[item.task]}", item.statement)
+            ScriptStatement(
+                f"{item.name}: {_DOING[item.task]}",
+                item.statement,
+                "to be run after the cutover" if item.after_cutover else "",
+            )
             for item in checklist.items
             if not item.is_settled
         ),
@@ -229,7 +245,7 @@ class PostsyncScreen(WizardScreen):
 
     @property
     def _to_do(self) -> int:
-        return 0 if self._checklist is None else sum(not item.is_settled for item in self._checklist.items)
+        return 0 if self._checklist is None else len(self._checklist.left)
 
     @property
     def _is_dry(self) -> bool:
@@ -263,6 +279,8 @@ class PostsyncScreen(WizardScreen):
 
     def _cells(self, item: ChecklistItem) -> dict[str, Text]:
         word, tone = _WORDS[item.progress]
+        if item.after_cutover and item.progress is Progress.WAITING:
+            word, tone = "◌ later", "quiet"
         took = human_duration(item.seconds) if item.seconds else ""
         began = self._item_began_seconds.get(item.number)
         if item.progress is Progress.RUNNING and began is not None:
@@ -284,6 +302,10 @@ class PostsyncScreen(WizardScreen):
         detail.display = item is not None
         if item is not None:
             lines = [plain(f"{item.statement};", "$text-muted")]
+            if item.after_cutover and not item.is_settled:
+                lines.append(
+                    plain("After the cutover: until then it may run into changes that still come; x does it")
+                )
             if item.failure is not None:
                 lines.append(Content.styled(visible_lines(failure_text(item.failure)), "$text-error"))
             detail.update(Content("\n").join(lines))

@@ -37,6 +37,7 @@ from screens.step_services.roles import RoleServices
 from screens.step_services.schema import SchemaServices
 from screens.step_services.scripts import ScriptServices
 from screens.step_services.tables import TablesServices
+from screens.step_services.timescaledb import TimescaleServices
 from screens.step_services.user import UserServices
 
 
@@ -94,6 +95,10 @@ class MigrationServices(Protocol):
     @property
     def cutover(self) -> CutoverServices:
         """For the step Cutover."""
+
+    @property
+    def timescale(self) -> TimescaleServices:
+        """What there is of TimescaleDB."""
 
     @property
     def host(self) -> HostServices:

@@ -15,6 +15,7 @@ from engine.checks.server import Server, check_server, look_at
 from engine.checks.source import read_source_facts
 from engine.checks.tables import SourceTables, check_tables, read_source_tables
 from engine.checks.target import check_target, check_target_empty
+from engine.checks.timescaledb import check_timescaledb
 from engine.checks.transactions import check_transactions
 from engine.checks.trial import check_one_server, check_replication_connection
 from engine.checks.wal import check_wal
@@ -97,6 +98,7 @@ def _check_target(
         *check_room(target, sync_workers, tables.relations),
         *check_pair(source, target),
         *check_extensions(source, target),
+        *check_timescaledb(source, target),
         check_columns(source, target, names),
         check_target_empty(target, names),
     )

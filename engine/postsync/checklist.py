@@ -14,6 +14,11 @@ class Task(Enum):
     ANALYZE = "analyze"
     VALIDATE = "validate"
     REFRESH = "refresh"
+    AGGREGATE = "aggregate"
+    """A continuous aggregate is refreshed."""
+
+    POLICY = "policy"
+    """A policy or job of TimescaleDB is added."""
 
 
 class Progress(Enum):
@@ -50,6 +55,8 @@ class ChecklistItem:
     progress: Progress = Progress.WAITING
     seconds: float = 0.0
     failure: Failure | None = None
+    after_cutover: bool = False
+    """Whether it would run into changes that still come: done only when somebody says so."""
 
     @property
     def is_settled(self) -> bool:
@@ -70,9 +77,14 @@ class Checklist:
         return sum(item.progress is progress for item in self.items)
 
     @property
+    def left(self) -> tuple[ChecklistItem, ...]:
+        """What remains to be done now; not what waits for the cutover."""
+        return tuple(item for item in self.items if not item.is_settled and not item.after_cutover)
+
+    @property
     def is_settled(self) -> bool:
-        """Whether nothing remains to be done."""
-        return all(item.is_settled for item in self.items)
+        """Whether nothing remains to be done now."""
+        return not self.left
 
     @property
     def size_bytes(self) -> int:

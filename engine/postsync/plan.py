@@ -1,4 +1,4 @@
-"""Reads what is left to do: validations, statistics, materialized views, in this order.
+"""Reads what is left to do: validations, statistics, materialized views, TimescaleDB's part, in this order.
 
 A restored table has no statistics, a restored materialized view no rows, and a constraint that was added
 NOT VALID is not trusted by the planner. What the source itself does not have (a constraint that is not valid
@@ -18,6 +18,7 @@ from engine.connection.explain import explain
 from engine.connection.session import Session
 from engine.errors import Side
 from engine.postsync.checklist import Checklist, ChecklistItem, Progress, Task
+from engine.postsync.timescaledb import plan_timescale_items
 
 _ANALYZE_ONLY_SINCE = 180000
 
@@ -97,7 +98,7 @@ def plan_checklist(source: Session, target: Session) -> Checklist:
     """What is to be done, and what was done already; changes nothing.
 
     Args:
-        source, target: Sessions there.
+        source, target: Sessions there, in autocommit mode with no transaction open.
 
     Raises:
         EngineError: A server could not be read.
@@ -167,7 +168,7 @@ def plan_checklist(source: Session, target: Session) -> Checklist:
                 is_there=is_refreshed and bool(is_fresh),
                 requires=[refresh],
             )
-    return Checklist(tuple(items.made))
+    return Checklist((*items.made, *plan_timescale_items(source, target, len(items.made))))
 
 
 def _analyze(only: bool) -> str:

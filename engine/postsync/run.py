@@ -32,7 +32,13 @@ select pg_catalog.pg_stat_get_last_analyze_time(%s)
 _FLUSH_STATISTICS = "select pg_catalog.pg_stat_force_next_flush()"
 """A session tells only now and then what it changed; told after an ANALYZE, it would count as newer."""
 
-_DONE_TO_IT = {Task.ANALYZE: "analyzed", Task.VALIDATE: "validated", Task.REFRESH: "refreshed"}
+_DONE_TO_IT = {
+    Task.ANALYZE: "analyzed",
+    Task.VALIDATE: "validated",
+    Task.REFRESH: "refreshed",
+    Task.AGGREGATE: "refreshed",
+    Task.POLICY: "added",
+}
 
 _NAME_NOT_FOUND = ("42P01", "42883", "42704", "3F000")
 _SEARCH_PATH_HINT = (
@@ -58,7 +64,8 @@ def run_checklist(
         session_count: How many items run at a time.
         stop: Cancels what is running; those items wait again.
         on_progress: Called from several threads, one at a time, with the list after each change.
-        chosen: Numbers of the items to do, those that were done too; None for all that are not.
+        chosen: Numbers of the items to do, those that were done too and those that wait for the cutover; None
+            for all that are not done and need not wait.
 
     Returns:
         The list as it is at the end.
@@ -103,7 +110,7 @@ class _Run:
         self._left = {
             item.number: None
             for item in self._items
-            if (not item.is_settled if chosen is None else item.number in chosen)
+            if (not item.is_settled and not item.after_cutover if chosen is None else item.number in chosen)
         }
         for number in self._left:
             self._items[number] = replace(
@@ -171,7 +178,7 @@ class _Run:
                     refused = [
                         self._items[other]
                         for other in sorted(item.requires)
-                        if self._items[other].progress is Progress.FAILED
+                        if _stands_in_the_way(item, self._items[other])
                     ]
                     if refused:
                         # Settled here, so that what requires this one is looked at once more.
@@ -255,12 +262,21 @@ def _failure(item: ChecklistItem, error: psycopg.Error) -> Failure:
     return failure
 
 
+def _stands_in_the_way(item: ChecklistItem, other: ChecklistItem) -> bool:
+    """Whether ``other``, which nobody is about to do, keeps ``item`` from being done.
+
+    What drops rows comes too early while what reads them was not even tried.
+    """
+    return other.progress is Progress.FAILED or (item.task is Task.POLICY and not other.is_settled)
+
+
 def _in_vain(item: ChecklistItem, refused: ChecklistItem) -> ChecklistItem:
     return replace(
         item,
         progress=Progress.FAILED,
         failure=Failure(
-            f"{item.name} needs {refused.name}, which failed",
+            f"{item.name} needs {refused.name}, which "
+            + ("failed" if refused.progress is Progress.FAILED else "is not done"),
             hint=f"Mend {refused.name} first, then run both again",
             side=Side.TARGET,
         ),

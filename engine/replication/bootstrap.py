@@ -2,7 +2,8 @@
 
 Order, so that a crash at any point is recognised by the next start:
 
-1. the lock; 2. the subscription's row; 3. the epoch; 4. the apply slot; 5. the first position.
+1. the lock; 2. the subscription's row; 3. the epoch; 4. the apply slot; 5. the first position. Before 2, what
+the source has to do otherwise for the migration's time.
 
 A row without a position means that 4 or 5 did not happen: a slot of that name is then ours and unused. A
 slot without a row belongs to somebody else and is left alone. A position without a slot means that the
@@ -37,6 +38,7 @@ from engine.replication.stream import ReplicationConnection
 from engine.replication.subscription import SubscriptionConfig
 from engine.replication.target_table import match_columns, missing_table_error, read_target_table
 from engine.snapshot import TableState
+from engine.timescaledb.source_changes import SourceChangeStore, make_changes, plan_changes
 
 _ANSWER_SECONDS = 60.0
 """How long a server may take over one step of starting before its session counts as lost. There is no limit
@@ -100,6 +102,10 @@ def take_over(
     with deadline(_ANSWER_SECONDS, target):
         state.create()
         state.lock()
+    if known is None or known.progress_lsn is None:
+        # Before the slot: what is written from its position on has to be seen, and no job may change chunks.
+        with deadline(_ANSWER_SECONDS, source, target):
+            make_changes(source, SourceChangeStore(target, config.subscription), plan_changes(source))
     with ReplicationConnection(config.source, f"control {config.subscription}") as walsender:
         with deadline(_ANSWER_SECONDS, walsender.session, source, target):
             epoch, position = _enter(config, walsender, source, state, known)

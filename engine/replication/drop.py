@@ -10,6 +10,8 @@ from engine.replication.deferred_state import DeferredStep, DeferredStore
 from engine.replication.slots import drop_slot, list_slots, require_subscription_name
 from engine.replication.standstill import StandstillStore
 from engine.replication.state import StateStore
+from engine.script.planned import StatementResult
+from engine.timescaledb.source_changes import SourceChangeStore, take_back
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,9 @@ class Dropped:
     had_state: bool
     not_built: tuple[DeferredStep, ...]
     """What a restored schema still lacked; with the state, the record of it is gone."""
+
+    not_put_back: tuple[StatementResult, ...] = ()
+    """What the source refused to have back as it was before the migration; that record is gone too."""
 
 
 def drop_subscription(source: Endpoint, target: Endpoint, subscription: str) -> Dropped:
@@ -39,10 +44,13 @@ def drop_subscription(source: Endpoint, target: Endpoint, subscription: str) -> 
             slots = tuple(sorted(list_slots(source_session, subscription)))
             for slot in slots:
                 drop_slot(source_session, slot)
+            changes = SourceChangeStore(target_session, subscription)
+            not_put_back = take_back(source_session, changes).refused
+            changes.forget()
         deferred = DeferredStore(target_session, subscription)
         not_built = deferred.unfinished()
         deferred.forget()
         standstill = StandstillStore(target_session, subscription)
         if standstill.exists():
             standstill.end()
-        return Dropped(slots, state.forget() if state.exists() else False, not_built)
+        return Dropped(slots, state.forget() if state.exists() else False, not_built, not_put_back)

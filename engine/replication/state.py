@@ -227,6 +227,9 @@ with tables as (delete from _ts_live_sync.subscription_rel where subname = %(sub
 delete from _ts_live_sync.subscription where subname = %(subscription)s
 """
 
+_HAS_SOURCE_CHANGES = "select pg_catalog.to_regclass('_ts_live_sync.source_change') is not null"
+_ANY_SOURCE_CHANGE = "select 1 from _ts_live_sync.source_change limit 1"
+
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionRow:
@@ -662,11 +665,16 @@ class StateStore:
                     _FORGET.encode(), {"subscription": self._subscription}
                 ).rowcount
                 others = self._session.execute("select 1 from _ts_live_sync.subscription limit 1").fetchone()
-                if others is None:
+                if others is None and not self._holds_source_changes():
                     self._session.execute("drop schema _ts_live_sync cascade")
         except psycopg.Error as error:
             raise explain(error, Side.TARGET, "deleting the subscription's state") from None
         return deleted > 0
+
+    def _holds_source_changes(self) -> bool:
+        """Whether a migration that has not begun to replicate changed its source; the only record is here."""
+        there = self._session.execute(_HAS_SOURCE_CHANGES).fetchone() == (True,)
+        return there and self._session.execute(_ANY_SOURCE_CHANGE).fetchone() is not None
 
 
 def _table_row(row: tuple[object, ...]) -> TableRow:

@@ -90,3 +90,22 @@ create table if not exists _ts_live_sync.verification (
     is_standing boolean not null default false,
     refusal text
 );
+
+-- One row a change that is made on the source for the time of the migration, such as a paused job of TimescaleDB.
+-- It is written before the change is made, and deleted after what was before is put back.
+create table if not exists _ts_live_sync.source_change (
+    subname text not null,
+    -- The order in which they are made.
+    position int generated always as identity,
+    about text not null,
+    statement text not null,
+    -- Puts back what was before.
+    restore text not null,
+    -- Of a paused job, its number.
+    job int,
+    -- Null where the role may not read it.
+    source_system_identifier text,
+    source_database text not null,
+    recorded_at timestamptz not null default pg_catalog.now(),
+    primary key (subname, about)
+);

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Set
+from dataclasses import dataclass, replace
 
 from engine.timescaledb.aggregate import ContinuousAggregate
 from engine.timescaledb.hypertable import Hypertable
@@ -23,3 +24,12 @@ class TimescaleCatalog:
 
     jobs: tuple[Job, ...]
     """As they were made; without TimescaleDB's own housekeeping."""
+
+    def with_scheduled(self, numbers: Set[int]) -> TimescaleCatalog:
+        """The same with jobs that are paused only for the migration's time as they were before.
+
+        Args:
+            numbers: Of those jobs.
+        """
+        jobs = tuple(replace(job, is_scheduled=True) if job.number in numbers else job for job in self.jobs)
+        return replace(self, jobs=jobs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.checks.identity import read_identity
 from engine.connection.session import Session
 from engine.errors import Side
 from engine.script.planned import Script
@@ -14,6 +15,7 @@ from engine.timescaledb.hypertable_scripts import plan_hypertables
 from engine.timescaledb.policy_scripts import plan_policies
 from engine.timescaledb.read_catalog import read_catalog
 from engine.timescaledb.same_queries import find_same_queries
+from engine.timescaledb.source_changes import paused_jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ def plan_timescaledb(source: Session, target: Session) -> TimescalePlan | None:
     found = read_catalog(target, Side.TARGET)
     if wanted is None or found is None:
         return None
+    wanted = wanted.with_scheduled(paused_jobs(target, read_identity(source, Side.SOURCE)))
     same_queries = find_same_queries(target, wanted, found)
     return TimescalePlan(
         wanted,

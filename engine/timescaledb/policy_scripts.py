@@ -158,7 +158,7 @@ def _missing(
                 lacking.append(job)
             else:
                 left.remove(twin)
-                same.append(_title(job))
+                same.append(job_title(job))
         # Of several there is no telling which one was meant.
         if len(lacking) == 1 and len(left) == 1:
             statements.append(_removal(left[0], installation))
@@ -175,7 +175,10 @@ def _compared(job: Job) -> Job:
     return job if job.kind is JobKind.USER else replace(job, owner="")
 
 
-def _title(job: Job) -> str:
+def job_title(job: Job) -> str:
+    """What a job is called where it is listed: ``retention policy of app.metrics``."""
+    if job.kind is JobKind.OTHER:
+        return str(job)
     if job.kind is JobKind.USER:
         return f"job {job.procedure}" + (f" ({job.title})" if job.title else "")
     paused = "" if job.is_scheduled else ", paused"
@@ -183,7 +186,7 @@ def _title(job: Job) -> str:
 
 
 def _removal(job: Job, installation: Installation) -> ScriptStatement:
-    about = f"{_title(job)}: removed, because it differs"
+    about = f"{job_title(job)}: removed, because it differs"
     if job.kind is JobKind.USER:
         return ScriptStatement(about, f"SELECT {installation.call('delete_job', str(job.number))}")
     assert job.relation is not None
@@ -194,21 +197,21 @@ def _removal(job: Job, installation: Installation) -> ScriptStatement:
 
 def _addition(job: Job, installation: Installation) -> ScriptStatement:
     if job.kind is JobKind.USER:
-        return ScriptStatement(_title(job), _user_job(job, installation))
+        return ScriptStatement(job_title(job), _user_job(job, installation))
     if not installation.has(_ADDS[job.kind]):
         return ScriptStatement(
-            _title(job),
+            job_title(job),
             f"SELECT {installation.call(_ADDS[job.kind], *_arguments(job, installation))}",
             f"the target's TimescaleDB {installation.version_text} has no such policies",
         )
     limits = _limits(job, installation)
     if job.kind is JobKind.COLUMNSTORE and not limits and installation.has(_ADDS_COLUMNSTORE):
         arguments = _arguments(job, installation, _NEW_NAMES)
-        return ScriptStatement(_title(job), f"CALL {installation.call(_ADDS_COLUMNSTORE, *arguments)}")
+        return ScriptStatement(job_title(job), f"CALL {installation.call(_ADDS_COLUMNSTORE, *arguments)}")
     added = installation.call(_ADDS[job.kind], *_arguments(job, installation))
     if limits:
         added = installation.call("alter_job", added, *limits)
-    return ScriptStatement(_title(job), f"SELECT {added}")
+    return ScriptStatement(job_title(job), f"SELECT {added}")
 
 
 def _own_arguments(job: Job, installation: Installation) -> dict[str, str]:

@@ -61,12 +61,17 @@ class CleanupSteps:
                 for slot in dropped.slots
             ],
         )
+        if dropped.not_put_back:
+            context.transcribe(
+                Side.SOURCE,
+                [Executed(one.sql, one.seconds, "refused", one.said) for one in dropped.not_put_back],
+            )
         publications = take_back_publications(context)
         with open_session(context.source, "cleanup") as source:
             identities = put_back_identities(context, source)
             with open_session(context.target, "cleanup") as target:
                 stepping_back = plan_stepping_back(source, target)
-        results = [*publications, *identities]
+        results = [*dropped.not_put_back, *publications, *identities]
         results += raised(self._scripts.run_now(Side.TARGET, stepping_back)).results
         # Last: until here its rights are needed.
         results += self._remove_the_role()

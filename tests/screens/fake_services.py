@@ -44,6 +44,7 @@ from tests.screens.fakes.roles import FakeRoles
 from tests.screens.fakes.schema import FakeSchema
 from tests.screens.fakes.scripts import FakeScripts
 from tests.screens.fakes.tables import FakeTables
+from tests.screens.fakes.timescaledb import FakeTimescale
 from tests.screens.fakes.user import FakeUser
 
 NOW = datetime(2026, 11, 21, 2, 30, 0, tzinfo=UTC)
@@ -479,6 +480,7 @@ class FakeServices:
     host: FakeHost = field(default_factory=FakeHost)
     cutover: FakeCutover = field(default_factory=FakeCutover)
     postsync: FakePostsync = field(default_factory=FakePostsync)
+    timescale: FakeTimescale = field(default_factory=FakeTimescale)
     probes: dict[Side, ServerSummary | Failure] = field(
         default_factory=lambda: {side: server_summary(side) for side in Side}
     )
