@@ -44,7 +44,7 @@ with published as (
 
 _HYPERTABLES = """
 , hypertable as (
-    select c.oid, t.id, c.relowner, n.nspname, c.relname,
+    select c.oid, t.id, n.nspname, c.relname, (pg_catalog.to_jsonb(t) ->> 'status')::int4 as status,
            coalesce((pg_catalog.to_jsonb(t) ->> 'replication_factor')::int4, 0) > 0 as is_distributed
       from _timescaledb_catalog.hypertable t
       join pg_catalog.pg_namespace n on n.nspname = t.schema_name
@@ -62,6 +62,12 @@ select n.nspname::text as schema, c.relname::text as table,
        coalesce((select v.compression_enabled from timescaledb_information.hypertables v
                   where v.hypertable_schema = n.nspname and v.hypertable_name = c.relname), false)
            as has_columnstore,
+       -- Of a hypertable's status the bit 8, since 2.29.
+       coalesce(h.status, 0) & 8 <> 0 and exists (
+           select from pg_catalog.pg_extension e
+            where e.extname = 'timescaledb'
+              and pg_catalog.string_to_array(pg_catalog.split_part(e.extversion, '-', 1), '.')::int4[]
+                  >= array[2, 29]) as compresses_directly,
        exists (select from pg_catalog.pg_inherits i join pg_catalog.pg_class part on part.oid = i.inhrelid
                 where i.inhparent = h.oid and part.relkind = 'f') as has_tiered_chunks,
        pg_catalog.pg_has_role(c.relowner, 'usage')
@@ -120,6 +126,7 @@ class _Published:
     is_with_hypertable: bool
     is_limited: bool
     has_columnstore: bool
+    compresses_directly: bool
     has_tiered_chunks: bool
     may_publish: bool
 
@@ -246,6 +253,13 @@ def _require_visible_changes(session: Session, table: _Published, settings: _Set
             f"{settings.markers}, and compressing chunks of {table.name} would lose rows on the target",
             "On the source: alter system reset timescaledb.enable_compression_wal_markers; "
             "select pg_reload_conf();",
+        )
+    if table.compresses_directly:
+        raise _blocked(
+            f"The hypertable {table.name} has direct_compress: rows that are written straight into its "
+            "columnstore are in no change that is sent",
+            f"Until the migration is over, on the source: alter table {table.name} "
+            "set (timescaledb.direct_compress = false)",
         )
     if settings.invisible:
         database = quote_identifier(session.info.dbname)

@@ -347,7 +347,7 @@ def _goes_on(row: TableRow, published: Mapping[int, PublishedTable]) -> bool:
     return (
         row.is_chunk
         and row.hypertable_oid in published
-        and row.state not in (TableState.INIT, TableState.DATASYNC)
+        and row.state in (TableState.SYNCDONE, TableState.READY)
     )
 
 

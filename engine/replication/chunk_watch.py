@@ -19,7 +19,8 @@ from engine.replication.state import TableRow
 from engine.snapshot import TableState
 from engine.timescaledb.published import PublishedChunk, publish_chunk, read_published_chunks
 
-_NOT_YET = (TableState.INIT, TableState.DATASYNC)
+_FOLLOWED = (TableState.SYNCDONE, TableState.READY)
+"""Changes of a chunk in these may still come after it is gone, so it stays known; its rows stay as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def look_at_chunks(source: Session, publications: Sequence[str], known: Sequence
     is_changed = (
         bool(added)
         or any(chunk.oid not in rows for chunk in chunks if not chunk.lacking)
-        or any(rows[oid].state in _NOT_YET for oid in gone)
+        or any(rows[oid].state not in _FOLLOWED for oid in gone)
     )
     return Chunks(
         is_complete=len(added) == len(unpublished) and not is_changed,

@@ -10,6 +10,8 @@ from typing import Any
 
 import psycopg
 
+from engine.catalog.publication_plan import plan_publication
+from engine.catalog.table import TableName
 from engine.connection.endpoint import parse_endpoint
 from engine.connection.session import open_session
 from engine.cutover.drain import drain
@@ -17,7 +19,8 @@ from engine.cutover.outcome import DrainOutcome
 from engine.errors import BlockedError, Side
 from tests.conftest import Database
 from tests.engine.replicating import Migration
-from tests.timescaledb.moving import fill
+from tests.engine.test_verify import verified
+from tests.timescaledb.moving import fill, session_on
 from tests.timescaledb.samples import HYPERTABLES
 from tests.waiting import wait_until
 
@@ -73,7 +76,7 @@ def test_chunks_old_and_new_are_copied_and_followed(apache_source: Database, apa
         apache_source.execute("alter table app.metrics add column more text default 'm'")
         apache_source.execute(_rows(151, 250).replace(", 'n' || i", ""))
         apache_source.execute("update app.metrics set more = 'changed' where value::int % 7 = 0")
-        assert _drain(migration).reached
+        assert drained(migration).reached
         apache_target.execute("alter table app.metrics drop column note")
         migration.assert_equal("app.metrics")
 
@@ -87,7 +90,7 @@ def test_rows_of_a_chunk_made_right_before_the_fence_are_waited_for(
         migration.wait_ready()
         for number in range(4):
             apache_source.execute(_rows(number * 100, number * 100 + 99))
-            assert _drain(migration).reached
+            assert drained(migration).reached
             migration.assert_equal("app.metrics")
 
 
@@ -104,9 +107,22 @@ def test_every_kind_of_hypertable_under_live_writes(apache_source: Database, apa
             # A restart in the middle reads again what is known of chunks.
             migration.restart()
             wait_until(lambda: sum(table.changes_applied for table in migration.snapshot.tables) > 50)
-        assert _drain(migration).reached
+        assert drained(migration).reached
         migration.assert_equal("app.metrics", "app.plain_time", "app.ticks", "app.spread", "app.elsewhere")
         migration.assert_equal("app.days", "app.small_ticks", "app.documents")
+        assert verified(migration).is_equal
+
+
+def test_a_schema_that_is_published_whole(apache_source: Database, apache_target: Database) -> None:
+    _pair(apache_source, apache_target)
+    apache_source.execute(_rows(0, 50))
+    apache_source.execute("create publication pub for tables in schema app")
+    with Migration(apache_source, apache_target) as migration:
+        migration.wait_ready()
+        apache_source.execute(_rows(51, 150))
+        apache_source.execute("update app.metrics set note = 'changed'")
+        assert drained(migration).reached
+        migration.assert_equal("app.metrics")
 
 
 def test_truncating_a_hypertable(apache_source: Database, apache_target: Database) -> None:
@@ -121,7 +137,7 @@ def test_truncating_a_hypertable(apache_source: Database, apache_target: Databas
         migration.wait_applied()
         assert apache_target.query("select count(*) from app.metrics") == [(0,)]
         apache_source.execute(_rows(0, 30))
-        assert _drain(migration).reached
+        assert drained(migration).reached
         migration.assert_equal("app.metrics")
 
 
@@ -167,7 +183,7 @@ def test_hypertable_into_a_plain_table_and_back(apache_source: Database, apache_
         apache_source.execute("update two set v = -v where id < 50")
         apache_source.execute("delete from two where id > 80")
         apache_source.execute("insert into two values ('2027-01-01', 1000, 1)")
-        assert _drain(migration).reached
+        assert drained(migration).reached
         migration.assert_equal("one", "two")
 
 
@@ -195,7 +211,7 @@ def test_many_into_one_hypertable(apache_source: Database, apache_target: Databa
         migration.wait_ready()
         apache_source.execute("insert into part_1 values ('2026-07-01', 1)")
         apache_source.execute("delete from part_2 where id < 1050")
-        assert _drain(migration).reached
+        assert drained(migration).reached
         both = apache_source.query("select * from part_1 union all select * from part_2 order by 1, 2")
         assert apache_target.query("select * from whole order by 1, 2") == both
 
@@ -213,7 +229,7 @@ def test_a_chunk_is_retried_without_the_others(apache_source: Database, apache_t
         broken = next(table for table in migration.snapshot.tables if table.last_error is not None)
         migration.engine.retry(broken.source_oid)
         wait_until(lambda: not migration.snapshot.tables_set_aside)
-        assert _drain(migration).reached
+        assert drained(migration).reached
         migration.assert_equal("app.metrics")
 
 
@@ -232,7 +248,7 @@ def test_a_chunk_that_left_the_publication_is_set_aside(
         broken = next(table for table in migration.snapshot.tables if table.last_error is not None)
         migration.engine.retry(broken.source_oid)
         wait_until(lambda: not migration.snapshot.tables_set_aside)
-        assert _drain(migration).reached
+        assert drained(migration).reached
         migration.assert_equal("app.metrics")
 
 
@@ -246,7 +262,7 @@ def test_rows_on_the_target_are_not_doubled(apache_source: Database, apache_targ
         assert "already holds rows" in migration.wait_set_aside(chunk)
 
 
-def _refusal(source: Database, target: Database, **options: Any) -> str:
+def refusal(source: Database, target: Database, **options: Any) -> str:
     with Migration(source, target, **options) as migration:
         assert migration.engine.join(60)
     assert isinstance(migration.engine.error, BlockedError)
@@ -258,13 +274,13 @@ def test_what_would_lose_rows_is_refused(apache_source: Database, apache_target:
     apache_source.execute(_rows(0, 50))
     chunk = apache_source.query("select show_chunks('app.metrics')::text limit 1")[0][0]
     apache_source.execute(f"create publication pub for table {chunk}")
-    assert "without its hypertable" in _refusal(apache_source, apache_target)
+    assert "without its hypertable" in refusal(apache_source, apache_target)
     apache_source.execute("alter publication pub set table app.metrics where (device = 1)")
-    assert "column list or a row filter" in _refusal(apache_source, apache_target)
+    assert "column list or a row filter" in refusal(apache_source, apache_target)
     apache_source.execute("alter publication pub set table app.metrics, _timescaledb_catalog.chunk")
-    assert "TimescaleDB's own" in _refusal(apache_source, apache_target)
+    assert "TimescaleDB's own" in refusal(apache_source, apache_target)
     apache_source.execute("alter publication pub set table app.metrics")
-    assert "copies no rows" in _refusal(apache_source, apache_target, copy_data=False)
+    assert "copies no rows" in refusal(apache_source, apache_target, copy_data=False)
 
 
 def test_a_role_that_may_not_publish_new_chunks_is_refused(
@@ -276,13 +292,13 @@ def test_a_role_that_may_not_publish_new_chunks_is_refused(
     apache_source.execute(f"create role {role} login replication password 'x'")
     try:
         conninfo = psycopg.conninfo.make_conninfo(apache_source.conninfo, user=role, password="x")
-        title = _refusal(apache_source, apache_target, source_conninfo=conninfo)
+        title = refusal(apache_source, apache_target, source_conninfo=conninfo)
         assert "may not add new chunks of app.metrics" in title
     finally:
         apache_source.execute(f"drop role {role}")
 
 
-def _drain(migration: Migration) -> DrainOutcome:
+def drained(migration: Migration) -> DrainOutcome:
     endpoint = parse_endpoint(Side.SOURCE, migration.source.conninfo)
     with open_session(endpoint, "test") as session:
         return drain(migration.engine, session, timeout_seconds=90)
@@ -320,3 +336,13 @@ def _written(source: Database) -> Iterator[None]:
     finally:
         stop.set()
         writer.join()
+
+
+def test_a_publication_with_chunks_needs_no_change(apache_source: Database) -> None:
+    fill(apache_source, _METRICS)
+    apache_source.execute(_rows(0, 50))
+    apache_source.execute(
+        "create publication pub for table app.metrics with (publish_via_partition_root = true)"
+    )
+    with session_on(apache_source, Side.SOURCE) as session:
+        assert plan_publication(session, "pub", [TableName("app", "metrics")]).statements == ()
