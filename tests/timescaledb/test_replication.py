@@ -14,8 +14,8 @@ from engine.catalog.publication_plan import plan_publication
 from engine.catalog.table import TableName
 from engine.connection.endpoint import parse_endpoint
 from engine.connection.session import open_session
-from engine.cutover.drain import drain
-from engine.cutover.outcome import DrainOutcome
+from engine.cutover.fence import pass_fence
+from engine.cutover.outcome import FenceOutcome
 from engine.errors import BlockedError, Side
 from tests.conftest import Database
 from tests.engine.replicating import Migration
@@ -298,10 +298,10 @@ def test_a_role_that_may_not_publish_new_chunks_is_refused(
         apache_source.execute(f"drop role {role}")
 
 
-def drained(migration: Migration) -> DrainOutcome:
+def drained(migration: Migration) -> FenceOutcome:
     endpoint = parse_endpoint(Side.SOURCE, migration.source.conninfo)
     with open_session(endpoint, "test") as session:
-        return drain(migration.engine, session, timeout_seconds=90)
+        return pass_fence(migration.engine, session, timeout_seconds=90)
 
 
 @contextmanager
