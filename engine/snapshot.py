@@ -239,6 +239,10 @@ class Snapshot:
     objects_failed: int = 0
     """Of those, what the target refused."""
 
+    chunks_known_lsn: str | None = None
+    """Every chunk that hypertables had at this position of the source is among the tables; None when no
+    hypertable is published."""
+
     fences: tuple[FenceSeen, ...] = ()
     """The last ones this engine has seen, oldest first."""
 

@@ -32,6 +32,7 @@ from engine.catalog.tables import Relation, TableTree, read_table_trees, table_p
 from engine.connection.explain import explain
 from engine.connection.session import Session
 from engine.errors import BlockedError, Failure, Retry, Side, UsageError
+from engine.timescaledb.published import has_timescaledb, read_parts
 
 _EVERYTHING = "insert, update, delete, truncate"
 _INSERTS = "insert, truncate"
@@ -96,6 +97,7 @@ def plan_publication(
         kept: tuple[Member, ...] = ()
     else:
         _require_choosable(existing)
+        existing = _without_chunks(session, existing, trees)
         wanted = {tree.root.oid for tree in trees}
         kept = tuple(member for member in existing.members if member.oid in wanted)
         require_limits_kept(existing, kept, schemas)
@@ -191,6 +193,31 @@ def _require_publishable(trees: Sequence[TableTree], version_number: int) -> Non
                     retry=Retry.MANUAL,
                 )
             )
+
+
+def _without_chunks(session: Session, existing: Publication, trees: Sequence[TableTree]) -> Publication:
+    """The publication without the chunks of hypertables that are wanted: they come and go with these.
+
+    Raises:
+        EngineError: The source could not be read.
+    """
+    if not existing.members or not has_timescaledb(session, Side.SOURCE):
+        return existing
+    wanted = {tree.root.oid for tree in trees}
+    try:
+        parts = read_parts(session, [member.oid for member in existing.members])
+    except psycopg.Error as error:
+        raise explain(error, Side.SOURCE, "reading the chunks that are published") from None
+    return replace(
+        existing,
+        members=tuple(
+            member
+            for member in existing.members
+            if member.oid in wanted
+            or member.oid not in parts
+            or parts[member.oid].hypertable_oid not in wanted
+        ),
+    )
 
 
 def _identifier(name: TableName) -> sql.Identifier:

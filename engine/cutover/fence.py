@@ -117,7 +117,10 @@ def _is_reached(snapshot: Snapshot, sent: SentFence, seen: FenceSeen | None) -> 
         applied_lsn = snapshot.applied_lsn
         has_come = applied_lsn is not None and parse_lsn(applied_lsn) >= parse_lsn(sent.lsn)
     # The fence is the apply stream's; a table that is still copied or set aside is not in it.
-    return has_come and snapshot.all_tables_synchronized and not snapshot.objects_to_build
+    # A chunk that nobody has found yet is in neither.
+    known_lsn = snapshot.chunks_known_lsn
+    knows_chunks = known_lsn is None or parse_lsn(known_lsn) >= parse_lsn(sent.lsn)
+    return has_come and knows_chunks and snapshot.all_tables_synchronized and not snapshot.objects_to_build
 
 
 def _reason_to_give_up(snapshot: Snapshot | None) -> Failure | None:

@@ -280,7 +280,21 @@ class ApplyWorker:
     def _sharers(self, source_oid: int) -> Collection[int]:
         """Other source tables whose rows are in the same target table."""
         assert self._state is not None
-        return self._state.sharers(source_oid)
+        others = self._state.sharers(source_oid)
+        this = self._tables.get(source_oid)
+        if this is None or this.hypertable_oid is None:
+            return others
+        return [oid for oid in others if not self._shares_fate(this.hypertable_oid, oid)]
+
+    def _shares_fate(self, hypertable_oid: int, source_oid: int) -> bool:
+        """Whether truncating the hypertable means this chunk too: one that it does not name is gone."""
+        table = self._tables.get(source_oid)
+        return (
+            table is not None
+            and table.is_chunk
+            and table.hypertable_oid == hypertable_oid
+            and table.state is TableState.READY
+        )
 
     def _reached(self, position: int) -> list[int]:
         """Tables in s whose lsn ``position`` has reached, and whose r is not under way."""

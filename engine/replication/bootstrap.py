@@ -12,11 +12,12 @@ source has forgotten us: changes may be lost, so it is said and nothing is guess
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from engine.catalog.table import TableName
 from engine.catalog.tables import missing_tables
+from engine.checks.hypertables import require_hypertables_ready
 from engine.checks.subscription import require_different_databases, require_publications, require_source_ready
 from engine.connection.deadline import deadline
 from engine.connection.session import Session
@@ -83,6 +84,7 @@ def take_over(
     with deadline(_ANSWER_SECONDS, source, target):
         require_different_databases(source, target)
         require_publications(source, config.publications)
+        require_hypertables_ready(source, config.publications, copy_data=config.copy_data)
         known = _read_known(state)
         slots = list_slots(source, config.subscription)
     slot = slots.get(apply_slot_name(config.subscription))
@@ -237,9 +239,9 @@ def _require_tables(config: SubscriptionConfig, source: Session, target: Session
                 retry=Retry.MANUAL,
             )
         )
-    pairs = {table.name: config.table_map.target_of(table.name) for table in published}
+    pairs = {table.name: config.table_map.target_of(table.mapped_name) for table in published}
     with deadline(_ANSWER_SECONDS, target):
-        missing = set(missing_tables(target, tuple(pairs.values())))
+        missing = set(missing_tables(target, tuple(dict.fromkeys(pairs.values()))))
     if missing:
         listed = [f"{name}" for name in sorted(missing)]
         shown = ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
@@ -273,6 +275,10 @@ class TableSet:
     added: tuple[TableName, ...]
     removed: tuple[TableRow, ...]
 
+    @property
+    def has_hypertables(self) -> bool:
+        return any(table.part is not None for table in self.published.values())
+
 
 def refresh_tables(
     config: SubscriptionConfig,
@@ -299,7 +305,9 @@ def refresh_tables(
         published = {table.oid: table for table in list_published_tables(source, config.publications)}
         recorded = {row.oid: row for row in state.tables()}
     added = [table for oid, table in published.items() if oid not in recorded]
-    removed = tuple(row for oid, row in recorded.items() if oid not in published)
+    removed = tuple(
+        row for oid, row in recorded.items() if oid not in published and not _goes_on(row, published)
+    )
     # Without copying, a table's changes are wanted from the moment it is known.
     initial = TableState.INIT if config.copy_data else TableState.READY
     with deadline(_ANSWER_SECONDS, target):
@@ -308,7 +316,7 @@ def refresh_tables(
                 oid=table.oid,
                 publication=table.publications[0],
                 source=table.name,
-                target=config.table_map.target_of(table.name),
+                target=config.table_map.target_of(table.mapped_name),
                 state=initial,
                 lsn=None if config.copy_data else first_position,
                 last_error=None,
@@ -317,6 +325,8 @@ def refresh_tables(
                 bytes_copied=0,
                 approximate_rows=table.approximate_rows,
                 approximate_size_bytes=table.size_bytes,
+                hypertable_oid=None if table.part is None else table.part.hypertable_oid,
+                rows_condition=None if table.part is None else table.part.rows_condition,
             )
             for table in added
         )
@@ -329,13 +339,22 @@ def refresh_tables(
         if table is None:
             continue
         with deadline(_ANSWER_SECONDS, target):
-            target_name = _target_now(config, target, row, table.name)
+            target_name = _target_now(config, target, row, table.mapped_name)
             if (row.source, row.target) != (table.name, target_name):
                 state.rename_table(oid, table.publications[0], table.name, target_name)
     with deadline(_ANSWER_SECONDS, target):
         _set_aside_without_target(config, target, state, [table.name for table in added], published)
         rows = state.tables()
     return TableSet(rows, published, tuple(table.name for table in added), removed)
+
+
+def _goes_on(row: TableRow, published: Mapping[int, PublishedTable]) -> bool:
+    """Whether changes of a chunk that is gone may still come: they name it as it was called."""
+    return (
+        row.is_chunk
+        and row.hypertable_oid in published
+        and row.state in (TableState.SYNCDONE, TableState.READY)
+    )
 
 
 def _target_now(config: SubscriptionConfig, target: Session, row: TableRow, name: TableName) -> TableName:
@@ -359,8 +378,13 @@ def _set_aside_without_target(
     published: dict[int, PublishedTable],
 ) -> None:
     """A new table without a counterpart is its own problem, not the subscription's."""
-    targets = {name: config.table_map.target_of(name) for name in added}
-    missing = set(missing_tables(target, tuple(targets.values())))
+    names = set(added)
+    targets = {
+        table.name: config.table_map.target_of(table.mapped_name)
+        for table in published.values()
+        if table.name in names
+    }
+    missing = set(missing_tables(target, tuple(dict.fromkeys(targets.values()))))
     for oid, table in published.items():
         if table.name in targets and targets[table.name] in missing:
             state.write_error(oid, missing_table_error(table.name, targets[table.name]).failure.sentence())

@@ -13,8 +13,9 @@ own apply read it: ``1.234`` finds the row whose numeric(6,2) column took it as 
 its varchar(5) is an error. A cast would cut it without a word and might name another row.
 
 Columns that the UPDATE left in TOAST untouched do not arrive and are left out of SET. GENERATED ALWAYS AS
-IDENTITY columns cannot be in SET at all: one that is part of an unchanged key is left out, any other makes
-the update a delete and an insert.
+IDENTITY columns cannot be in SET at all, and one that says which chunk of a hypertable a row is in may not
+change there: one that is part of an unchanged key is left out, any other makes the update a delete and an
+insert.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class ChangeStatements:
     def allows_bulk_updates(self) -> bool:
         """Whether SET reaches every column outside the key."""
         return all(
-            position in self._key or not column.is_identity_always for position, column in self._columns
+            position in self._key or not column.is_set_by_replacing for position, column in self._columns
         )
 
     @property
@@ -146,7 +147,7 @@ class ChangeStatements:
         for position, column in self._columns:
             if new[position] is UNCHANGED:
                 continue
-            if column.is_identity_always:
+            if column.is_set_by_replacing:
                 if position in self._key and named_by[position] == new[position]:
                     continue
                 replaces = True

@@ -152,7 +152,9 @@ def _copy_out_statement(
     name = table.name if part is None else part.relation
     relation, names = sql.Identifier(name.schema, name.table), _names(columns)
     # A table without columns has rows too, which no list of columns can name.
-    if columns and part is None and not table.is_partitioned and table.row_filter is None:
+    # COPY of a chunk itself would leave out what is written in columns.
+    reads_table = not (table.is_partitioned or table.is_chunk)
+    if columns and part is None and reads_table and table.row_filter is None:
         return sql.SQL("copy {} ({}) to stdout{}").format(relation, names, _format(is_binary))
     conditions: list[sql.Composable] = []
     if table.row_filter is not None:
@@ -187,7 +189,7 @@ def _names(columns: Sequence[str]) -> sql.Composed:
 
 
 def _only(table: PublishedTable) -> sql.SQL:
-    return sql.SQL("") if table.is_partitioned else sql.SQL("only ")
+    return sql.SQL("") if table.is_partitioned or table.is_chunk else sql.SQL("only ")
 
 
 def _begin_copy(

@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 
 import psycopg
 
+from engine.checks.hypertables import require_hypertables_ready
 from engine.checks.subscription import require_publications
 from engine.connection.deadline import deadline
 from engine.connection.explain import explain
@@ -43,6 +44,7 @@ from engine.feed import Feed
 from engine.lsn import format_lsn, parse_lsn
 from engine.replication.apply_worker import ApplyWorker
 from engine.replication.bootstrap import TableSet, clean_up_sync_slots, refresh_tables, take_over
+from engine.replication.chunk_watch import look_at_chunks
 from engine.replication.copy_rates import CopyRates
 from engine.replication.deferred_builds import DeferredBuilds
 from engine.replication.deferred_state import DeferredStore
@@ -58,6 +60,7 @@ from engine.replication.subscription import Running, SubscriptionConfig
 from engine.replication.sync_pool import SyncPool
 from engine.replication.waits import end_forgotten, end_remainder, is_any_working, what_it_waits_for
 from engine.snapshot import Event, Lag, Phase, Severity, Snapshot, TableState
+from engine.timescaledb.published import has_timescaledb
 
 _TICK_SECONDS = 0.2
 _METRICS_SECONDS = 1.0
@@ -71,6 +74,9 @@ _CONTROL_SECONDS = 60.0
 
 _LOOK_AFTER_SECONDS = 2.0
 """How long the apply stream may work on one message before we ask the target what it waits for."""
+
+_CHUNKS_SECONDS = 2.0
+"""How often new chunks of hypertables are looked for. Their rows wait in the source meanwhile."""
 
 _FORGOTTEN_SECONDS = 30.0
 """How long it, or a table's sync, may wait for servers that are doing nothing for it."""
@@ -134,6 +140,8 @@ class Engine:
         self._deferred: DeferredBuilds | None = None
         self._published: TableSet | None = None
         self._partitions = PartitionWatch()
+        self._looked_at_chunks = 0.0
+        self._chunks_known_lsn: str | None = None
         self._control_pid: int | None = None
         self._waiting_for: str | None = None
 
@@ -259,6 +267,7 @@ class Engine:
                     self._look_at_apply(target)
                     self._look_at_syncs(source, target)
                     self._look_at_partitions(source)
+                    self._look_at_chunks(source, target, state)
                     self._end_forgotten(target)
                     last_metrics = time.monotonic()
                 # Each time: replication stands still for as long as a verifier and we wait for each other.
@@ -298,6 +307,7 @@ class Engine:
         )
         if taken is None:
             return False
+        _publish_chunks(config, source, state)
         tables = refresh_tables(
             config, source, target, state, first_position=taken.position if taken.is_new else None
         )
@@ -318,6 +328,8 @@ class Engine:
             config, taken.epoch, self._feed, self._monitor, HandoverQueue(), stop, self._deferred
         )
         self._published = tables
+        if tables.has_hypertables:
+            self._chunks_known_lsn = format_lsn(0)
         self._feed.emit(
             Severity.INFO,
             f"Subscription {config.subscription} {'started' if taken.is_new else 'goes on'} at "
@@ -409,6 +421,8 @@ class Engine:
             self._apply.exclude(gone.oid)
             self._pool.drop(gone.oid)
         self._published = tables
+        if tables.has_hypertables:
+            self._chunks_known_lsn = format_lsn(0)
         self._monitor.load(tables.rows)
         added = {row.oid for row in tables.rows if row.source in tables.added}
         self._queue_tables(tuple(row for row in tables.rows if row.oid in added), tables)
@@ -533,6 +547,33 @@ class Engine:
                 continue  # Its next copy takes the partitions as they are.
             self._feed.emit(Severity.WARNING, move.sentence(table.source_name, table.target_name))
 
+    def _look_at_chunks(self, source: Session, target: Session, state: StateStore) -> None:
+        """Take up new chunks of hypertables; say which can no longer be right."""
+        assert self._published is not None
+        assert self._apply is not None
+        assert self._pool is not None
+        if not self._published.has_hypertables:
+            self._chunks_known_lsn = None
+            return
+        if time.monotonic() - self._looked_at_chunks < _CHUNKS_SECONDS:
+            return
+        publications = self._config.publications
+        position = self._source_position
+        require_hypertables_ready(source, publications, copy_data=self._config.copy_data)
+        chunks = look_at_chunks(source, publications, state.tables())
+        for oid, failure in chunks.broken:
+            self._apply.exclude(oid)
+            self._pool.drop(oid)
+            state.write_error(oid, failure.sentence())
+        if chunks.broken:
+            self._feed.emit(Severity.ERROR, chunks.broken[0][1].sentence())
+            self._monitor.load(state.tables())
+        if chunks.is_changed:
+            self._refresh(source, target, state)
+        elif chunks.is_complete and position is not None:
+            self._chunks_known_lsn = format_lsn(position.flush_lsn)
+        self._looked_at_chunks = 0.0 if chunks.is_changed else time.monotonic()
+
     def _current_failure(self) -> Failure | None:
         if self._failure is not None:
             return self._failure
@@ -593,6 +634,7 @@ class Engine:
                 objects_to_build=0 if self._deferred is None else self._deferred.remaining,
                 objects_failed=0 if self._deferred is None else self._deferred.failed,
                 fences=self._monitor.fences,
+                chunks_known_lsn=self._chunks_known_lsn,
             )
         )
 
@@ -610,6 +652,18 @@ class Engine:
                 else max(0.0, (datetime.now(UTC) - last_commit_at).total_seconds())
             )
         return Lag(lag_bytes, seconds, position.retained_wal_bytes)
+
+
+def _publish_chunks(config: SubscriptionConfig, source: Session, state: StateStore) -> None:
+    """Before the tables are read: publish chunks that were made since the last start."""
+    with deadline(_CONTROL_SECONDS, source):
+        if not has_timescaledb(source, Side.SOURCE):
+            return
+    known = state.tables()
+    with deadline(_CONTROL_SECONDS, source):
+        chunks = look_at_chunks(source, config.publications, known)
+    for oid, failure in chunks.broken:
+        state.write_error(oid, failure.sentence())
 
 
 class _ApplyThread:

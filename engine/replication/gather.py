@@ -31,6 +31,7 @@ from engine.replication.change_statement import ChangeStatements
 from engine.replication.protocol import (
     Keepalive,
     LogicalMessage,
+    ProtocolError,
     Relation,
     Truncate,
     committed_at_of,
@@ -49,6 +50,14 @@ _KEY = slice(25, 30)
 """Where an XLogData message of a change has its kind and the relation's oid."""
 
 _KINDS = (b"I", b"U", b"D")
+
+_MARKERS = {
+    "::timescaledb-compression-start": True,
+    "::timescaledb-compression-end": False,
+    "::timescaledb-decompression-start": True,
+    "::timescaledb-decompression-end": False,
+}
+"""What TimescaleDB writes around changes that only move rows between a chunk's two forms (2.16)."""
 
 
 class Gatherer:
@@ -98,6 +107,13 @@ class Gatherer:
         """Whoever calls :meth:`take` wants to know of the next boundary between source transactions."""
 
         self._stop_lsn: int | None = None
+        self._marker_depth = 0
+        """How many of TimescaleDB's markers are open: what they enclose moves rows between the forms of a
+        chunk and changes none."""
+
+        self._held_handlers: dict[bytes, Handler] = {}
+        """While some are, what is to be done with changes afterwards."""
+
         self._held_begin: bytes | None = None
         """Begin of the first transaction behind the stop; taken when it is lifted."""
 
@@ -174,6 +190,7 @@ class Gatherer:
             self._steps.append(WriteChanges(tuple(self._tables.values())))
             self._tables = {}
         self._handlers.clear()
+        self._held_handlers.clear()
         self._ignores = False
 
     def _take_other(self, message: bytes) -> bool:
@@ -188,6 +205,8 @@ class Gatherer:
                 return True
             self._final_lsn = final_lsn
         elif kind == b"C":
+            if self._marker_depth:
+                raise ProtocolError("a transaction ended inside TimescaleDB's compression markers")
             self._final_lsn = None
             self.position = max(self.position, end_lsn_of(message))
             self._last_commit = message
@@ -215,11 +234,26 @@ class Gatherer:
             case Truncate() as truncate:
                 self._truncate(truncate)
             case LogicalMessage(is_transactional=True, prefix=prefix, content=content):
-                if prefix == FENCE_PREFIX:
+                if prefix in _MARKERS:
+                    self._mark(is_start=_MARKERS[prefix])
+                elif prefix == FENCE_PREFIX:
                     self._announced.append(content.decode(errors="replace"))
             case _:
                 pass  # The others change no row.
         return False
+
+    def _mark(self, *, is_start: bool) -> None:
+        if is_start:
+            self._marker_depth += 1
+            if self._marker_depth == 1:
+                # Without handlers each change comes to `_first_change`.
+                self._handlers, self._held_handlers = self._held_handlers, self._handlers
+            return
+        self._marker_depth -= 1
+        if self._marker_depth < 0:
+            raise ProtocolError("TimescaleDB's compression markers end more often than they start")
+        if self._marker_depth == 0:
+            self._handlers, self._held_handlers = self._held_handlers, self._handlers
 
     def _reach(self, wal_end: int) -> bool:
         """Between transactions the server has sent everything that was committed before ``wal_end``."""
@@ -238,6 +272,8 @@ class Gatherer:
 
     def _first_change(self, message: bytes) -> None:
         """The first change of a table in this batch: find out whose it is."""
+        if self._marker_depth:
+            return
         oid = message[26:30]
         source_oid = int.from_bytes(oid, "big")
         target = self._admitted(source_oid)
@@ -284,6 +320,8 @@ class Gatherer:
         return statements
 
     def _truncate(self, truncate: Truncate) -> None:
+        if self._marker_depth:
+            return
         statements: dict[int, ChangeStatements] = {}
         for source_oid in truncate.relation_oids:
             target = self._admitted(source_oid)

@@ -17,6 +17,7 @@ from engine.catalog.table import TableName, quote_identifier
 from engine.connection.explain import explain
 from engine.connection.session import Session
 from engine.errors import BlockedError, Failure, Retry, Side
+from engine.timescaledb.published import HypertablePart, read_parts
 
 # PostgreSQL 15 brought column lists and row filters, 18 published generated columns: before that the
 # function returns only oids, and generated columns never travel.
@@ -86,7 +87,8 @@ _TABLES = """
      group by relid
 )
 select m.relid, n.nspname, c.relname, c.relkind, m.publications, m.row_filter, m.columns, m.types,
-       m.disagreeing, size.approximate_rows, size.size_bytes
+       m.disagreeing, size.approximate_rows, size.size_bytes,
+       (select pg_catalog.to_regclass('_timescaledb_catalog.hypertable') is not null)
   from merged m
   join pg_catalog.pg_class c on c.oid = m.relid
   join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -122,6 +124,17 @@ class PublishedTable:
 
     approximate_rows: int
     size_bytes: int
+    part: HypertablePart | None = None
+    """What it is to a hypertable; None of any other table."""
+
+    @property
+    def is_chunk(self) -> bool:
+        return self.part is not None and self.part.hypertable_oid != self.oid
+
+    @property
+    def mapped_name(self) -> TableName:
+        """The name that says where its rows go: a chunk's go where its hypertable's do."""
+        return self.name if self.part is None else self.part.hypertable
 
 
 def list_published_tables(
@@ -143,6 +156,8 @@ def list_published_tables(
     values = {"publications": list(publications), "only_oid": only_oid}
     try:
         rows = source.execute(statement, values).fetchall()
+        has_timescaledb = bool(rows) and rows[0][-1] is True
+        parts = read_parts(source, [int(str(row[0])) for row in rows]) if has_timescaledb else {}
     except psycopg.Error as error:
         raise explain(error, Side.SOURCE, "reading the publications") from None
     tables = []
@@ -158,6 +173,7 @@ def list_published_tables(
         others,
         approximate_rows,
         size_bytes,
+        _,
     ) in rows:
         assert isinstance(names, list)
         if isinstance(others, list):
@@ -173,6 +189,7 @@ def list_published_tables(
                 column_types=tuple(int(str(oid)) for oid in types) if isinstance(types, list) else (),
                 approximate_rows=max(0, int(str(approximate_rows))),
                 size_bytes=int(str(size_bytes)),
+                part=parts.get(int(str(oid))),
             )
         )
     return tuple(tables)

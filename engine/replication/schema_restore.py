@@ -55,7 +55,8 @@ def restore_schema(
     require_different_databases(source, target)
     require_publications(source, config.publications)
     require_source_ready(source)
-    published = [table.name for table in list_published_tables(source, config.publications)]
+    listed = list_published_tables(source, config.publications)
+    published = list(dict.fromkeys(table.mapped_name for table in listed))
     missing = set(missing_tables(target, published))
     present = [name for name in published if name not in missing]
     if present and missing:

@@ -97,7 +97,8 @@ insert into _ts_live_sync.progress (subname, epoch, lsn) values (%s, %s, %s)
 
 _TABLE_COLUMNS = """
 select rrelid, pubname, schemaname, tablename, target_schema, target_table, state, lsn, last_error,
-       copy_again, rows_copied, bytes_copied, approximate_rows, approximate_size, updated_at
+       copy_again, rows_copied, bytes_copied, approximate_rows, approximate_size, updated_at,
+       hypertable, rows_condition
   from _ts_live_sync.subscription_rel
  where subname = %s
 """
@@ -116,8 +117,8 @@ select other.rrelid
 _INSERT_TABLE = """
 insert into _ts_live_sync.subscription_rel
        (subname, pubname, schemaname, tablename, rrelid, target_schema, target_table, state, lsn,
-        approximate_rows, approximate_size)
-values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        approximate_rows, approximate_size, hypertable, rows_condition)
+values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 on conflict (subname, rrelid) do nothing
 """
 
@@ -166,6 +167,17 @@ _WRITE_ERROR = """
 update _ts_live_sync.subscription_rel
    set last_error = %s, updated_at = pg_catalog.now()
  where subname = %s and rrelid = %s
+"""
+
+_WRITE_ROWS_CONDITION = """
+update _ts_live_sync.subscription_rel set rows_condition = %s where subname = %s and rrelid = %s
+"""
+
+_OTHERS_THAN_PARTS = """
+select pg_catalog.bool_or(other.hypertable is distinct from this.hypertable)
+  from _ts_live_sync.subscription_rel this
+  join _ts_live_sync.subscription_rel other using (subname, target_schema, target_table)
+ where subname = %s and this.rrelid = %s
 """
 
 _RESET_TABLE = """
@@ -268,6 +280,15 @@ class TableRow:
     approximate_rows: int | None
     approximate_size_bytes: int | None
     updated_at: datetime | None = None
+    hypertable_oid: int | None = None
+    """Of a hypertable and its chunks: the hypertable on the source."""
+
+    rows_condition: str | None = None
+    """Of a chunk: SQL that is true for its rows alone, as its copy found it."""
+
+    @property
+    def is_chunk(self) -> bool:
+        return self.hypertable_oid is not None and self.hypertable_oid != self.oid
 
 
 class EpochLostError(SubscriptionBrokenError):
@@ -286,6 +307,10 @@ class EpochLostError(SubscriptionBrokenError):
 
 def _optional_lsn(value: object) -> int | None:
     return None if value is None else parse_lsn(str(value))
+
+
+def _optional_string(value: object) -> str | None:
+    return None if value is None else str(value)
 
 
 def _optional_text(lsn: int | None) -> str | None:
@@ -465,6 +490,8 @@ class StateStore:
                             _optional_text(table.lsn),
                             table.approximate_rows,
                             table.approximate_size_bytes,
+                            table.hypertable_oid,
+                            table.rows_condition,
                         )
                         for table in tables
                     ],
@@ -567,6 +594,15 @@ class StateStore:
             ),
             oid,
         )
+
+    def write_rows_condition(self, oid: int, condition: str | None) -> None:
+        """Record which rows a chunk holds that is copied now."""
+        self._run(_WRITE_ROWS_CONDITION, (condition, self._subscription, oid), "recording a chunk's range")
+
+    def others_than_parts(self, oid: int) -> bool:
+        """Whether the target table of a chunk also takes rows of something else than its hypertable."""
+        doing = "looking for tables that share a target"
+        return self._run(_OTHERS_THAN_PARTS, (self._subscription, oid), doing).fetchone() == (True,)
 
     def write_error(self, oid: int, message: str) -> None:
         """Set a table aside."""
@@ -679,7 +715,7 @@ class StateStore:
 
 def _table_row(row: tuple[object, ...]) -> TableRow:
     (oid, publication, schema, table, target_schema, target_table, state, lsn, last_error, copy_again, rows,
-     size, approximate_rows, approximate_size, updated_at) = row  # fmt: skip
+     size, approximate_rows, approximate_size, updated_at, hypertable, rows_condition) = row  # fmt: skip
     return TableRow(
         oid=int(str(oid)),
         publication=str(publication),
@@ -694,4 +730,6 @@ def _table_row(row: tuple[object, ...]) -> TableRow:
         approximate_rows=None if approximate_rows is None else int(str(approximate_rows)),
         approximate_size_bytes=None if approximate_size is None else int(str(approximate_size)),
         updated_at=updated_at if isinstance(updated_at, datetime) else None,
+        hypertable_oid=None if hypertable is None else int(str(hypertable)),
+        rows_condition=_optional_string(rows_condition),
     )

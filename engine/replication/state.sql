@@ -48,6 +48,10 @@ create table if not exists _ts_live_sync.subscription_rel (
     last_error text,
     -- The target table holds rows of an earlier copy that the next one has to replace.
     copy_again boolean not null default false,
+    -- Of a hypertable and its chunks: the hypertable on the source. A chunk's changes may come after it is gone.
+    hypertable oid,
+    -- Which of the hypertable's rows are the chunk's.
+    rows_condition text,
     rows_copied bigint not null default 0,
     approximate_rows bigint,
     bytes_copied bigint not null default 0,

@@ -37,6 +37,13 @@ from engine.lsn import format_lsn
 from engine.replication.apply import REMOVE_FROM_SHARED, PositionLostError
 from engine.replication.batch import CommitPoint, PositionStatement, TableStoppedError
 from engine.replication.change_stream import ChangeStream
+from engine.replication.chunk_copy import (
+    ChunkVersion,
+    delete_rows,
+    read_version,
+    require_no_rows,
+    require_same_version,
+)
 from engine.replication.copy import Copied, copy_rows, hold_rows
 from engine.replication.copy_plan import is_worth_cutting, plan_ranges
 from engine.replication.handover import Offer
@@ -75,6 +82,16 @@ update _ts_live_sync.subscription_rel
 _CHECK_EPOCH = """
 select 1 from _ts_live_sync.subscription where subname = $1::text and epoch = $2::bigint for share
 """
+
+
+def _shared_target(table: TableRow) -> TableError:
+    return TableError(
+        Failure(
+            title=f"Target table {table.target} holds rows of several source tables",
+            hint=REMOVE_FROM_SHARED,
+            side=Side.TARGET,
+        )
+    )
 
 
 class TableSync:
@@ -122,7 +139,9 @@ class TableSync:
                 else:
                     walsender = self._connect_walsender(stack, f"slot {self._table.oid}")
                     position = self._copy(walsender)
-                self._running.deferred.build_keys(self._table.oid, self._sessions)
+                # Of a chunk's rows, the keys are its hypertable's.
+                keyed = self._table.hypertable_oid or self._table.oid
+                self._running.deferred.build_keys(keyed, self._sessions)
                 self._require_slot(position)
                 if walsender is None:
                     walsender = self._connect_walsender(stack, f"sync {self._table.oid}")
@@ -208,9 +227,11 @@ class TableSync:
             state.begin_copy(table.oid)
             running.monitor.state(table.oid, TableState.DATASYNC)
             target_table = read_target_table(target, table.source, table.target)
-            self._require_empty(target, target_table, shares_target=bool(state.sharers(table.oid)))
+            if not self._published.is_chunk:
+                self._require_empty(target, target_table, shares_target=bool(state.sharers(table.oid)))
             source = stack.enter_context(self._sessions.open(running.config.source, f"copy {table.oid}"))
             drop_slot(source, self._slot)
+            before = read_version(source, table.oid) if self._published.is_chunk else None
             slot = walsender.create_slot(
                 self._slot,
                 on_blocked=lambda: self._say_who_blocks(source),
@@ -219,7 +240,7 @@ class TableSync:
             if slot is None:
                 raise StoppedWaitingError
             running.monitor.activity(table.oid, "copying")
-            self._copy_in_snapshot(source, target, slot, state)
+            self._copy_in_snapshot(source, target, slot, state=state, before=before)
             self._leave_snapshot(source)
             walsender.release_snapshot(f"sync {table.oid}")
         running.monitor.state(table.oid, TableState.FINISHEDCOPY)
@@ -238,13 +259,7 @@ class TableSync:
             TableError: There are rows, and no earlier copy of ours put them there.
         """
         if self._table.copy_again and shares_target:
-            raise TableError(
-                Failure(
-                    title=f"Target table {self._table.target} holds rows of several source tables",
-                    hint=REMOVE_FROM_SHARED,
-                    side=Side.TARGET,
-                )
-            )
+            raise _shared_target(self._table)
         if self._table.copy_again or shares_target:
             return
         # Rows of tables that inherit from it arrive under their own names.
@@ -282,7 +297,9 @@ class TableSync:
         source: Session,
         target: Session,
         slot: CreatedSlot,
+        *,
         state: StateStore,
+        before: ChunkVersion | None,
     ) -> None:
         running, table = self._running, self._table
         enter_snapshot(source, slot.snapshot)
@@ -297,7 +314,12 @@ class TableSync:
         try:
             target.execute("begin")
             if task is None:
-                copied = self._copy_whole(source, target, published, target_table)
+                if before is None:
+                    copied = self._copy_whole(source, target, published, target_table)
+                else:
+                    copied = self._copy_chunk(
+                        source, target, published, target_table, state=state, before=before
+                    )
         except psycopg.Error as error:
             raise explain(error, Side.TARGET, f"emptying {table.target}") from None
         state.write_copied(table.oid, slot.consistent_lsn, copied.rows, copied.size_bytes)
@@ -311,6 +333,38 @@ class TableSync:
         """Copy all rows in the open transaction."""
         if self._table.copy_again:
             empty_tables(target, [target_table], restart_identity=False)
+        return self._copy_rows(source, target, published, target_table)
+
+    def _copy_chunk(
+        self,
+        source: Session,
+        target: Session,
+        published: PublishedTable,
+        target_table: TargetTable,
+        *,
+        state: StateStore,
+        before: ChunkVersion,
+    ) -> Copied:
+        """Copy all rows of a chunk in the open transaction."""
+        table = self._table
+        has_strangers = state.others_than_parts(table.oid)
+        if table.copy_again and has_strangers:
+            raise _shared_target(table)
+        if table.copy_again:
+            delete_rows(target, published, target_table)
+        elif not has_strangers:
+            require_no_rows(target, published, target_table)
+        copied = self._copy_rows(source, target, published, target_table)
+        with self._sessions.open(self._running.config.source, f"look {table.oid}") as now:
+            require_same_version(published, before, read_version(now, table.oid))
+        state.write_rows_condition(
+            table.oid, None if published.part is None else published.part.rows_condition
+        )
+        return copied
+
+    def _copy_rows(
+        self, source: Session, target: Session, published: PublishedTable, target_table: TargetTable
+    ) -> Copied:
         return copy_rows(
             source,
             target,

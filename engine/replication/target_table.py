@@ -24,6 +24,7 @@ select a.attname, a.atttypid,
        a.attgenerated <> '', a.attidentity = 'a', c.relkind = 'p',
        a.attnotnull and not a.atthasdef and a.attidentity = '',
        column_type.typtype = 'e',
+       (select pg_catalog.to_regclass('_timescaledb_catalog.dimension') is not null),
        -- Equality of the type's own B-tree class, where that is not a built-in one (citext, …).
        (select operator_schema.nspname
           from pg_catalog.pg_type t
@@ -58,6 +59,14 @@ select pg_catalog.array_agg(a.attname::text)
 """
 
 
+_DIMENSIONS = """
+select d.column_name::text
+  from _timescaledb_catalog.hypertable h
+  join _timescaledb_catalog.dimension d on d.hypertable_id = h.id
+ where h.schema_name = %s and h.table_name = %s
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class TargetColumn:
     """One column of a target table."""
@@ -79,6 +88,13 @@ class TargetColumn:
     """It takes no row that does not bring a value for it."""
 
     is_enum: bool
+    is_dimension: bool = False
+    """It says which chunk of a hypertable a row is in, and UPDATE moves no row to another chunk."""
+
+    @property
+    def is_set_by_replacing(self) -> bool:
+        """Whether a row gets another value only when it is deleted and inserted."""
+        return self.is_identity_always or self.is_dimension
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +103,8 @@ class TargetTable:
 
     name: TableName
     is_partitioned: bool
+    """Whether its rows are in other tables: those of partitions, or of a hypertable's chunks."""
+
     columns: dict[str, TargetColumn]
     unique_keys: tuple[frozenset[str], ...] = ()
     """Column sets of its valid, complete unique indexes over plain columns."""
@@ -130,6 +148,7 @@ def read_target_table(target: Session, source_name: TableName, target_name: Tabl
         raise missing_table_error(source_name, target_name)
     columns = {}
     is_partitioned = False
+    dimensions = _read_dimensions(target, target_name) if rows[0][9] is True else frozenset[str]()
     for (
         name,
         type_oid,
@@ -140,9 +159,10 @@ def read_target_table(target: Session, source_name: TableName, target_name: Tabl
         partitioned,
         is_required,
         is_enum,
+        _,
         equality_schema,
     ) in rows:
-        is_partitioned = bool(partitioned)
+        is_partitioned = bool(partitioned) or bool(dimensions)
         if name is None:
             continue
         columns[str(name)] = TargetColumn(
@@ -155,8 +175,18 @@ def read_target_table(target: Session, source_name: TableName, target_name: Tabl
             equality_schema=str(equality_schema or "pg_catalog"),
             is_required=bool(is_required),
             is_enum=bool(is_enum),
+            is_dimension=str(name) in dimensions,
         )
     return TargetTable(target_name, is_partitioned, columns, _read_unique_keys(target, target_name))
+
+
+def _read_dimensions(target: Session, name: TableName) -> frozenset[str]:
+    """Columns that cut a hypertable into chunks; none of any other table."""
+    try:
+        rows = target.execute(_DIMENSIONS, (name.schema, name.table)).fetchall()
+    except psycopg.Error as error:
+        raise explain(error, Side.TARGET, f"reading the dimensions of {name}") from None
+    return frozenset(str(column) for (column,) in rows)
 
 
 def _read_unique_keys(target: Session, name: TableName) -> tuple[frozenset[str], ...]:

@@ -59,7 +59,8 @@ def group_tables(rows: Sequence[TableRow], published: Sequence[PublishedTable], 
     for target, group in sorted(members.items()):
         reasons = {row.oid: _reason(row, by_oid, lsn) for row in group}
         if not any(reasons.values()):
-            groups.append(Group(target, tuple(by_oid[row.oid] for row in group)))
+            # A hypertable is read with its chunks.
+            groups.append(Group(target, tuple(by_oid[row.oid] for row in group if not row.is_chunk)))
             continue
         for row in group:
             reason = reasons[row.oid] or f"{target} also holds rows of a table that cannot be compared"
@@ -79,7 +80,8 @@ def _reason(row: TableRow, published: Mapping[int, PublishedTable], lsn: int) ->
     """Why a table is not at ``lsn``, or None."""
     if row.last_error is not None:
         return f"set aside: {row.last_error}"
-    if row.oid not in published:
+    is_gone = row.is_chunk and row.hypertable_oid in published and row.oid not in published
+    if row.oid not in published and not is_gone:
         return "no longer published: livesync-tui refresh-publication"
     is_synchronized = row.state is TableState.READY or (
         row.state is TableState.SYNCDONE and row.lsn is not None and row.lsn <= lsn
