@@ -33,7 +33,7 @@ def test_first_all_will_be_made_and_then_it_is_there(full_source: Database, full
     makings = {line.making for line in found.lines}
     assert makings == {Making.MADE, Making.LATER}
     tables = lines(found, Part.HYPERTABLE)
-    assert tables["app.metrics"].details == '"time" by 1 day; columnstore by device'
+    assert tables["app.metrics"].details == "time by 1 day; columnstore by device"
     assert tables["app.spread"].details == "t by 7 days, d by hash into 4, e by hash into 3, n by 1000"
     views = lines(found, Part.AGGREGATE)
     assert views["app.zz_hourly"].refill is RefillWay.COPY
