@@ -1,4 +1,4 @@
-"""The steps Start, Review and Live with nothing to show, with too much, and when something fails."""
+"""The steps Start, Review, Live and Done with nothing to show, with too much, and when something fails."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from tests.screens.fake_services import (
     FakeEngine,
     FakeServices,
     copying_snapshot,
+    finished_migration,
     ready_snapshot,
     shop_migration,
 )
@@ -161,6 +162,22 @@ def test_live_read_only(snap_compare: SnapCompare, size: Size) -> None:
     services.host.read_only_because = "another livesync-tui (process 4711) gives the orders"
     app = WizardForTests(services, Step.LIVE)
     assert snap_compare(app, terminal_size=size, run_before=_then("p"))
+
+
+@sizes
+def test_done_empty(snap_compare: SnapCompare, size: Size) -> None:
+    """Nothing was moved, and nothing is left to clean up."""
+    migration = replace(finished_migration(), tables=(), dropped_at=NOW)
+    app = WizardForTests(FakeServices(migration=migration), Step.DONE)
+    assert snap_compare(app, terminal_size=size, run_before=_then())
+
+
+@sizes
+def test_done_failed(snap_compare: SnapCompare, size: Size) -> None:
+    """The source is gone when it is to be cleaned up."""
+    app = WizardForTests(FakeServices(migration=finished_migration()), Step.DONE)
+    app.fake.cleanup.planned = _GONE
+    assert snap_compare(app, terminal_size=size, run_before=_then("d"))
 
 
 @sizes
