@@ -17,8 +17,9 @@ from textual.widgets import Button, Static
 
 from engine.errors import Failure, Side
 from engine.postsync.checklist import Checklist, ChecklistItem, Progress, Task
-from engine.script.planned import Script, ScriptStatement
+from engine.script.planned import Script, ScriptResult, ScriptStatement, StatementResult
 from screens.action_button import ActionButton
+from screens.editing import edit_file
 from screens.fitted_table import Column, FittedTable
 from screens.format import (
     cell,
@@ -29,10 +30,12 @@ from screens.format import (
     plural,
     visible_lines,
 )
+from screens.generated import GeneratedFile
 from screens.migration import Step
 from screens.modals.confirm import ConfirmModal
 from screens.modals.failure import failure_text
 from screens.modals.text import TextModal
+from screens.script_step import result_words
 from screens.services import MigrationServices
 from screens.wizard import WizardScreen
 
@@ -49,8 +52,10 @@ Of TimescaleDB, continuous aggregates are refreshed and policies added. What dro
 waits for the cutover (later): until then it may run into changes that still come. x does it nevertheless.
 
 s stops it: what is running is cancelled and waits again; what is done stays done. So does leaving the step
-or the wizard, which asks first. The statements are in post_sync.sql too, to be read or run by hand; what is
-edited there is not run from here.
+or the wizard, which asks first.
+
+The statements are in post_sync.sql too. i opens it in your editor: once it was edited, it is what the button
+runs, one statement after another, instead of the list; d drops your edits.
 """
 
 _FILE_NAME = "post_sync.sql"
@@ -123,6 +128,10 @@ class PostsyncScreen(WizardScreen):
         Binding("x", "do_one", "Do one", id="postsync.one", tooltip="Do the marked item, again too."),
         Binding("s", "stop", "Stop", id="postsync.stop", tooltip="Cancel what is running."),
         Binding("r", "plan", "Look again", id="postsync.plan", tooltip="Look at both servers again."),
+        Binding(
+            "i", "edit", "Edit", id="postsync.edit", show=False, tooltip="Open the script in your editor."
+        ),
+        Binding("d", "discard", "Discard", id="postsync.discard", show=False, tooltip="Drop your edits."),
         Binding("v", "view", "View", id="postsync.view", show=False, tooltip="Read the item in full."),
         Binding(
             "e", "error_details", "Error", id="postsync.error", show=False, tooltip="Details of the error."
@@ -136,6 +145,10 @@ class PostsyncScreen(WizardScreen):
         """Put here by the threads that do the work; the screen takes it at its next look."""
 
         self._failed: Failure | None = None
+        self._file: GeneratedFile | Failure | None = None
+        """What post_sync.sql holds, or why it cannot be read."""
+
+        self._edited_results: tuple[StatementResult, ...] = ()
         self._began_seconds = 0.0
         self._settled_bytes_before = 0
         self._item_began_seconds: dict[int, float] = {}
@@ -193,24 +206,80 @@ class PostsyncScreen(WizardScreen):
         if self.jobs.running:
             return
         self.notice(None)
-        self.start_job("plan", "looking at what is left to do", self._plan_and_write, self._planned)
+        self._edited_results = ()
+        self._plan(over_edited=False)
 
-    def _plan_and_write(self) -> Checklist | Failure:
+    def _plan(self, *, over_edited: bool) -> None:
+        look = partial(self._plan_and_write, over_edited=over_edited)
+        self.start_job("plan", "looking at what is left to do", look, self._planned)
+
+    def _plan_and_write(self, *, over_edited: bool) -> tuple[Checklist, GeneratedFile | Failure] | Failure:
         checklist = self.services.postsync.plan()
         if isinstance(checklist, Failure):
             return checklist
-        written = self.services.scripts.generate(Side.TARGET, checklist_script(checklist), over_edited=True)
-        return written if isinstance(written, Failure) else checklist
+        script = checklist_script(checklist)
+        return checklist, self.services.scripts.generate(Side.TARGET, script, over_edited=over_edited)
 
-    def _planned(self, checklist: Checklist | Failure) -> None:
-        self._failed = checklist if isinstance(checklist, Failure) else None
-        if isinstance(checklist, Failure):
-            self.notice(checklist)
+    def _planned(self, outcome: tuple[Checklist, GeneratedFile | Failure] | Failure) -> None:
+        self._failed = outcome if isinstance(outcome, Failure) else None
+        if isinstance(outcome, Failure):
+            self.notice(outcome)
         else:
             self._came = None
-            self._checklist = checklist
+            self._checklist, self._file = outcome
+            if isinstance(self._file, Failure):
+                self.notice(self._file)
             self._list.clear()
         self._show()
+
+    # The script as a file.
+
+    @property
+    def _edited(self) -> GeneratedFile | None:
+        file = self._file
+        return file if isinstance(file, GeneratedFile) and file.is_edited else None
+
+    def action_edit(self) -> None:
+        file = self._file
+        if self.jobs.running or not isinstance(file, GeneratedFile):
+            return
+        command = self.services.scripts.editor()
+        failure = command if isinstance(command, Failure) else edit_file(self.app, command, file.path)
+        self.notice(failure)
+        if failure is None:
+            self.read_file()
+
+    def read_file(self) -> None:
+        """Read the script again; somebody may have edited it."""
+        self._file = self.services.scripts.read(_FILE_NAME)
+        self.notice(self._file if isinstance(self._file, Failure) else None)
+        self._show()
+
+    def action_discard(self) -> None:
+        if not self.jobs.running and (self._edited is not None or isinstance(self._file, Failure)):
+            modal = ConfirmModal(
+                "Drop your edits?", "The script is written anew.", act="Drop them", keep="Keep them"
+            )
+            self.app.push_screen(modal, self._discard)
+
+    def _discard(self, confirmed: bool | None) -> None:
+        if confirmed:
+            self.notice(None)
+            self._plan(over_edited=True)
+
+    def _run_edited(self) -> None:
+        self.notice(None)
+        run = partial(self.services.scripts.run, _FILE_NAME)
+        self.start_job("edited", f"running {_FILE_NAME}", run, self._ran_edited)
+
+    def _ran_edited(self, result: ScriptResult | Failure) -> None:
+        if isinstance(result, Failure):
+            self.notice(result)
+            return
+        self._edited_results = result.results
+        for refused in result.refused:
+            self.notice(Failure(f"{refused.about} was refused", refused.said, sqlstate=refused.sqlstate))
+        self._plan(over_edited=False)
 
     # Drawing.
 
@@ -224,7 +293,15 @@ class PostsyncScreen(WizardScreen):
             says.update(plain(nothing, "$text-success"))
         else:
             tone = "$text-success" if checklist.is_settled else ""
-            says.update(plain(checklist_line(checklist) + self._time_left(checklist), tone))
+            lines = [plain(checklist_line(checklist) + self._time_left(checklist), tone)]
+            if self._edited is not None:
+                edited = (
+                    f"{_FILE_NAME} was edited by you: the button runs it, not the list. d drops your edits."
+                )
+                lines.append(plain(edited, "$text-warning"))
+            if self._edited_results:
+                lines.append(plain(*result_words(self._edited_results)))
+            says.update(Content("\n").join(lines))
         self._list.display = bool(checklist and checklist.items)
         self._fill()
         self._draw_button()
@@ -254,8 +331,8 @@ class PostsyncScreen(WizardScreen):
     def _draw_button(self) -> None:
         button = self.query_one("#all", ActionButton)
         left = self._to_do
-        self.query_one("#act-row").display = bool(left)
-        button.say(f"Do {plural(left, 'item')}")
+        self.query_one("#act-row").display = bool(left) or self._edited is not None
+        button.say(f"Do {plural(left, 'item')}" if self._edited is None else f"Run {_FILE_NAME}")
         button.turn_off(self._is_running or self.services.dry_run)
 
     @property
@@ -337,7 +414,15 @@ class PostsyncScreen(WizardScreen):
 
     @on(Button.Pressed, "#all")
     def _do_all(self) -> None:
-        if not self.jobs.running and not self.services.dry_run:
+        if self.jobs.running or self.services.dry_run:
+            return
+        # It may have been edited outside since it was shown.
+        self.read_file()
+        if isinstance(self._file, Failure):
+            return
+        if self._edited is not None:
+            self._run_edited()
+        else:
             self._run(None)
 
     def action_do_one(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from engine.script.planned import ScriptStatement
 from screens.cutover import CutoverScreen
 from screens.live import LiveScreen
 from screens.migration import Step
@@ -133,3 +134,23 @@ def test_next_is_off_while_it_runs_and_on_after_a_stop(gate: Signal) -> None:
         assert isinstance(app.step, CutoverScreen)
 
     play(walk, services, Step.POSTSYNC)
+
+
+def test_an_edited_script_is_what_the_button_runs() -> None:
+    services = _services()
+    edited = ScriptStatement("by hand", "analyze public.orders (id)")
+    services.scripts.edited["post_sync.sql"] = (edited,)
+
+    async def look(pilot: Pilot[Any], app: WizardForTests) -> None:
+        assert "post_sync.sql was edited by you" in shown(app)
+        await press(pilot, "shift+tab", "enter")
+        assert services.scripts.ran == [("post_sync.sql", (edited.sql,))]
+        assert services.postsync.runs == []
+        assert "1 statement applied" in shown(app)
+        # Without the edits the list counts again.
+        await press(pilot, "tab", "d", "right", "enter")
+        assert "post_sync.sql was edited by you" not in shown(app)
+        await press(pilot, "shift+tab", "enter")
+        assert services.postsync.runs == [None]
+
+    play(look, services, Step.POSTSYNC)
